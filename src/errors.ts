@@ -1,0 +1,75 @@
+/**
+ * Every error that Millrace raises on purpose. Each has a stable `code`, a sentence that says what to do, and a
+ * section in docs/errors.md (a test keeps the two in step).
+ *
+ * The classes know nothing of HTTP: `http/problem.ts` is the one place where a code becomes a status.
+ */
+
+/** Facts about an error that a program may want: offsets, limits, the current epoch. Plain JSON values. */
+export type ErrorDetails = Readonly<Record<string, string | number | boolean | null>>;
+
+/** What all errors of Millrace have in common. Match on `code`, never on the message. */
+export class MillraceError extends Error {
+  /** Stable, upper snake case. Documented in docs/errors.md. */
+  readonly code: ErrorCode;
+  readonly details: ErrorDetails;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'MillraceError';
+    this.code = code;
+    this.details = details;
+  }
+}
+
+/** Narrow an unknown value to a Millrace error, optionally of one code. */
+export function isMillraceError(value: unknown, code?: ErrorCode): value is MillraceError {
+  return value instanceof MillraceError && (code === undefined || value.code === code);
+}
+
+export type ErrorCode = (typeof errorCodes)[number];
+
+/** All codes, grouped by the folder that raises them. Add the section in docs/errors.md with the code. */
+export const errorCodes = [
+  // event-stream
+  'EVENT_STREAM_CLOSED',
+  'EVENT_STREAM_LAGGED',
+
+  // any folder: an option or argument that cannot be right
+  'INVALID_ARGUMENT',
+  'ABORTED',
+
+  // log: addressing
+  'INVALID_PATH',
+  'INVALID_OFFSET',
+  'OFFSET_OUT_OF_RANGE',
+  'STREAM_NOT_FOUND',
+  'STREAM_GONE',
+  'STREAM_EXISTS',
+
+  // log: append rules
+  'STREAM_CLOSED',
+  'CONTENT_TYPE_MISMATCH',
+  'STREAM_SEQ_CONFLICT',
+  'PRODUCER_FENCED',
+  'PRODUCER_SEQ_GAP',
+  'PRODUCER_EPOCH_START',
+  'APPENDER_ACTIVE',
+  'SESSION_ENDED',
+  'EMPTY_APPEND',
+  'APPEND_TOO_LARGE',
+  'INVALID_JSON',
+  'FORK_SOURCE_NOT_FOUND',
+  'FORK_SOURCE_GONE',
+  'INVALID_FORK',
+
+  // log: stores
+  'STORE_CLOSED',
+  'STORE_FAILED',
+  'STORE_FULL',
+  'STORE_BUSY',
+  'STORE_LOCKED',
+  'STORE_UNAVAILABLE',
+  'STREAM_FILE_CHANGED',
+  'JOURNAL_CORRUPT',
+] as const;
