@@ -1,0 +1,63 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { sourceFiles } from './source-files.js';
+
+/** A file longer than this holds more than one idea. */
+const LINES_MAX = 500;
+
+const source = sourceFiles('src');
+const written = ['src', 'test', 'bench', 'examples', 'scripts'].filter(existsSync).flatMap(sourceFiles);
+
+describe('house style', () => {
+  it(`keeps each source file within ${LINES_MAX} lines`, () => {
+    const long = source.filter((file) => file.text.split('\n').length > LINES_MAX).map((file) => file.path);
+    expect(long).toEqual([]);
+  });
+
+  it('leaves nothing for later', () => {
+    const marker = new RegExp(`\\b(${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')}|XXX)\\b`);
+    expect(written.filter((file) => marker.test(file.text)).map((file) => file.path)).toEqual([]);
+  });
+
+  it('has no skipped or focused test without a reason beside it', () => {
+    const focused = written.filter((file) => /\b(it|test|describe)\.only\(/.test(file.text)).map((file) => file.path);
+    expect(focused).toEqual([]);
+    const skipped = written.filter((file) => /\b(it|test|describe)\.skip\(/.test(file.text)).map((file) => file.path);
+    expect(skipped).toEqual([]);
+  });
+
+  it('has no `any` in public types', () => {
+    const loose = source
+      .filter((file) =>
+        /(:\s*any\b|<any>|\bas any\b|any\[\])/.test(file.text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')),
+      )
+      .map((file) => file.path);
+    expect(loose).toEqual([]);
+  });
+});
+
+describe('package.json', () => {
+  const manifest = JSON.parse(readFileSync('package.json', 'utf8')) as {
+    exports: Record<string, string | { types: string; default: string }>;
+    files: string[];
+  };
+
+  it('exports only what a source file makes', () => {
+    for (const [name, entry] of Object.entries(manifest.exports)) {
+      if (typeof entry === 'string') continue;
+      const file = entry.default.replace('./dist/', 'src/').replace(/\.js$/, '.ts');
+      expect(existsSync(file), `${name} -> ${file}`).toBe(true);
+      expect(entry.types).toBe(entry.default.replace(/\.js$/, '.d.ts'));
+    }
+  });
+
+  it('exports every hub driver', () => {
+    const drivers = sourceFiles('src/hub/drivers').map((file) => file.path.replace(/.*\/(.+)\.ts$/, '$1'));
+    const exported = Object.keys(manifest.exports).filter((name) => name.startsWith('./hub/'));
+    expect(exported.sort()).toEqual(drivers.map((name) => `./hub/${name}`).sort());
+  });
+
+  it('publishes only files that exist', () => {
+    for (const file of manifest.files.filter((name) => name !== 'dist')) expect(existsSync(file), file).toBe(true);
+  });
+});
