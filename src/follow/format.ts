@@ -1,0 +1,29 @@
+/** Where a follower stands once it has what is being encoded. */
+export interface After {
+  /** The offset after the data: what a client gives back to go on from here. */
+  readonly offset: number;
+  /** Nothing more was committed at the time. */
+  readonly upToDate: boolean;
+  /** The stream is closed and this is its end. */
+  readonly closed: boolean;
+}
+
+/**
+ * How followers of one kind see a stream. Encodings are cached by the identity of the format object, once per chunk:
+ * use one shared object per kind, and a new one only for what is true of a single follower.
+ */
+export interface Format {
+  /** For logs and error messages. */
+  readonly name: string;
+  /**
+   * The data is handed over in whole UTF-8 characters: what is incomplete at its end waits for the next piece (and
+   * `After.offset` stands before it). Bytes that can never be UTF-8 are passed on as they are.
+   */
+  readonly wholeCharacters?: boolean;
+  /**
+   * The bytes to send. Must depend on nothing but its arguments; the answer is shared by all followers and must never
+   * be changed. `data` is empty when only the state is news (`closed`, or the first `upToDate`): an empty answer then
+   * sends nothing. In a JSON stream `data` is whole lines.
+   */
+  encode(data: Uint8Array, after: After): Uint8Array;
+}

@@ -1,0 +1,50 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { FollowEngine } from '../follow/index.js';
+import type { Store } from '../log/index.js';
+import type { HttpLimits } from './limits.js';
+import type { MillraceRoute, Route, StreamRoute, SubscriptionRoute } from './route.js';
+
+/** The part of a pino logger that is used here. */
+export interface Log {
+  debug(fields: object, message: string): void;
+  info(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+  error(fields: object, message: string): void;
+}
+
+/** A response or socket that may last: the drain has to bring it to its end. */
+export interface Live {
+  /** The server is going down: finish soon and properly. Called at most once, never after it was untracked. */
+  stop(): void;
+  /** The drain limit has passed: cut it off. */
+  abort(): void;
+}
+
+/** What every verb gets. One per handler. */
+export interface HttpContext {
+  readonly store: Store;
+  readonly follow: FollowEngine;
+  readonly limits: HttpLimits;
+  readonly log: Log;
+  /** Where the streams begin in the server's URLs: `''` or like `/streams`. */
+  readonly prefix: string;
+  /** Whether the handler takes no new work (`close()` was called). */
+  readonly draining: boolean;
+  /** Registers something that may last; call what it returns when that is over. Stops it at once while draining. */
+  track(live: Live): () => void;
+}
+
+/** One request and its response. */
+export interface Exchange<R extends Route = Route> {
+  readonly req: IncomingMessage;
+  readonly res: ServerResponse;
+  readonly route: R;
+  readonly context: HttpContext;
+}
+
+/** Answers a request. What it throws becomes a problem response, or cuts the connection once headers are sent. */
+type Handle<R extends Route> = (exchange: Exchange<R>) => void | Promise<void>;
+
+export type StreamHandler = Handle<StreamRoute>;
+export type MillraceHandler = Handle<MillraceRoute>;
+export type SubscriptionHandler = Handle<SubscriptionRoute>;

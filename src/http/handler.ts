@@ -1,0 +1,121 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { MillraceError } from '../errors.js';
+import { createFollowEngine, type FollowEngineLimits } from '../follow/index.js';
+import type { Store } from '../log/index.js';
+import type { Exchange, HttpContext, Live, Log } from './context.js';
+import { dispatch } from './dispatch.js';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
+import { sendProblem } from './problem.js';
+import { isUnderPrefix, parseRoute, requestTarget } from './route.js';
+import { createUpgrade } from './upgrade.js';
+
+/** Options of {@link createHandler}. */
+export interface HandlerOptions {
+  readonly store: Store;
+  /** Where the streams begin in the server's URLs, like `/streams`. Default: at the root. */
+  readonly prefix?: string;
+  /** Default: nothing is logged. A pino logger fits. */
+  readonly log?: Log;
+  /** What is not given has the default of `DEFAULT_HTTP_LIMITS`. */
+  readonly limits?: Partial<HttpLimits>;
+  /** Window and read sizes of the follow engine. */
+  readonly follow?: Partial<FollowEngineLimits>;
+}
+
+/** Millrace as listeners for a `node:http` server, or for a framework that is built on it. */
+export interface Handler {
+  /**
+   * A `request` listener, and Connect-style middleware: for a URL that is not below the prefix it does nothing but
+   * call `next`, if given, and answers false.
+   */
+  readonly request: (req: IncomingMessage, res: ServerResponse, next?: () => void) => boolean;
+  /** An `upgrade` listener. Answers false, and leaves the socket alone, for a URL that is not below the prefix. */
+  readonly upgrade: (req: IncomingMessage, socket: Duplex, head: Buffer) => boolean;
+  /**
+   * Takes no new work (503), commits what appenders had sent, brings followers to their end, and resolves when all
+   * connections are done or cut off after `drainMs`. Does not close the store.
+   */
+  close(options?: { readonly drainMs?: number }): Promise<void>;
+}
+
+/** Makes the listeners. Errors: `INVALID_ARGUMENT` for a prefix that cannot be. */
+export function createHandler(options: HandlerOptions): Handler {
+  const { store, prefix = '', log = SILENT } = options;
+  if (prefix !== '' && !/^(\/[^/?#%]+)+$/.test(prefix)) {
+    throw new MillraceError('INVALID_ARGUMENT', `prefix must be like /streams, with no slash at its end: ${prefix}`);
+  }
+  const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
+  const live = new Set<Live>();
+  let draining = false;
+  let emptied: (() => void) | undefined;
+
+  const context: HttpContext = {
+    store,
+    follow: createFollowEngine({ store, ...options.follow }),
+    limits,
+    log,
+    prefix,
+    get draining() {
+      return draining;
+    },
+    track(entry) {
+      live.add(entry);
+      if (draining) entry.stop();
+      return () => {
+        live.delete(entry);
+        if (live.size === 0) emptied?.();
+      };
+    },
+  };
+
+  const answer = async (req: IncomingMessage, res: ServerResponse) => {
+    // Every response counts for the drain; those that last register a better way to stop of their own.
+    const untrack = context.track({ stop: () => {}, abort: () => res.destroy() });
+    res.once('close', untrack);
+    let exchange: Partial<Pick<Exchange, 'route'>> & Omit<Exchange, 'route'> = { req, res, context };
+    try {
+      if (draining) throw new MillraceError('SHUTTING_DOWN', 'The server is going down: try again in a moment.');
+      const route = parseRoute(req, prefix, limits);
+      exchange = { req, res, context, route };
+      await dispatch(exchange as Exchange);
+    } catch (error) {
+      // A client that went away in the middle has nobody to tell.
+      if (!res.destroyed) sendProblem(exchange, error);
+    }
+  };
+
+  const upgrade = createUpgrade(context, answer);
+
+  return {
+    request(req, res, next) {
+      if (!isUnderPrefix(requestTarget(req), prefix)) {
+        next?.();
+        return false;
+      }
+      void answer(req, res);
+      return true;
+    },
+    upgrade(req, socket, head) {
+      if (!isUnderPrefix(requestTarget(req), prefix)) return false;
+      upgrade(req, socket, head);
+      return true;
+    },
+    async close({ drainMs = limits.drainMs } = {}) {
+      draining = true;
+      for (const entry of [...live]) entry.stop();
+      if (live.size > 0) {
+        let timer: NodeJS.Timeout | undefined;
+        await new Promise<void>((resolve) => {
+          emptied = resolve;
+          timer = setTimeout(resolve, drainMs);
+        });
+        clearTimeout(timer);
+      }
+      for (const entry of [...live]) entry.abort();
+      context.follow.close();
+    },
+  };
+}
+
+const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };

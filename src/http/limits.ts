@@ -1,0 +1,33 @@
+/** What the HTTP side allows, all in one place. Every one is an option of `createHandler({ limits })`. */
+export interface HttpLimits {
+  /** Longest request target (path and query), in bytes: `URL_TOO_LONG` beyond it. */
+  readonly urlBytesMax: number;
+  /** Largest body of one request that is appended as a whole: `BODY_TOO_LARGE` beyond it. */
+  readonly bodyBytesMax: number;
+  /** Largest WebSocket message: the socket is closed with 1009 beyond it. */
+  readonly frameBytesMax: number;
+  /** Bytes of one appender that are accepted and not yet committed; its socket is paused while there are more. */
+  readonly appendBufferBytes: number;
+  /** How often a WebSocket is pinged, and how long a peer that answers pings may take. */
+  readonly heartbeatIntervalMs: number;
+  /** With `&resume=true`: how long a follower waits for an appender to come back. */
+  readonly resumeGraceMs: number;
+  /** Followers, of all kinds, at one time: `TOO_MANY_FOLLOWERS` beyond it. */
+  readonly followersMax: number;
+  /** Appender sessions at one time: `TOO_MANY_APPENDERS` beyond it. */
+  readonly appendersMax: number;
+  /** How long `close()` waits for clients before it cuts them off. */
+  readonly drainMs: number;
+}
+
+export const DEFAULT_HTTP_LIMITS: HttpLimits = {
+  urlBytesMax: 8 * 1024,
+  bodyBytesMax: 16 * 1024 * 1024,
+  frameBytesMax: 16 * 1024 * 1024,
+  appendBufferBytes: 4 * 1024 * 1024,
+  heartbeatIntervalMs: 10_000,
+  resumeGraceMs: 10_000,
+  followersMax: 100_000,
+  appendersMax: 10_000,
+  drainMs: 10_000,
+};

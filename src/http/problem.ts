@@ -1,0 +1,137 @@
+import type { ServerResponse } from 'node:http';
+import { type ErrorCode, isMillraceError } from '../errors.js';
+import type { Log } from './context.js';
+import type { StreamVerb } from './route.js';
+import { baseHeaders } from './security-headers.js';
+
+/** An error as `application/problem+json` (RFC 9457) with Millrace's stable `code`. */
+export interface Problem {
+  readonly type: string;
+  readonly title: string;
+  readonly status: number;
+  readonly code: ErrorCode | 'INTERNAL';
+  readonly detail: string;
+  /** The error's details, as they are: offsets, limits, the current epoch. */
+  readonly [detail: string]: string | number | boolean | null;
+}
+
+/**
+ * The one map from error to HTTP status. Codes that a request can never cause are not in it: they answer 500 and are
+ * logged, as are errors that are not Millrace's.
+ */
+export const statusOf: Partial<Record<ErrorCode, number>> = {
+  INVALID_ARGUMENT: 400,
+  INVALID_PATH: 400,
+  INVALID_OFFSET: 400,
+  INVALID_JSON: 400,
+  INVALID_FORK: 400,
+  INVALID_HANDSHAKE: 400,
+  INVALID_REQUEST: 400,
+  UNKNOWN_VERB: 400,
+  OFFSET_OUT_OF_RANGE: 400,
+  EMPTY_APPEND: 400,
+  PRODUCER_EPOCH_START: 400,
+
+  PRODUCER_FENCED: 403,
+
+  STREAM_NOT_FOUND: 404,
+  FORK_SOURCE_NOT_FOUND: 404,
+  NOT_FOUND: 404,
+  METHOD_NOT_ALLOWED: 405,
+  UPGRADE_REQUIRED: 426,
+
+  APPENDER_ACTIVE: 409,
+  STREAM_EXISTS: 409,
+  STREAM_CLOSED: 409,
+  STREAM_SEQ_CONFLICT: 409,
+  PRODUCER_SEQ_GAP: 409,
+  CONTENT_TYPE_MISMATCH: 409,
+  FORK_SOURCE_GONE: 409,
+  SESSION_ENDED: 409,
+  STREAM_GONE: 410,
+
+  APPEND_TOO_LARGE: 413,
+  BODY_TOO_LARGE: 413,
+  URL_TOO_LONG: 414,
+  RANGE_NOT_SATISFIABLE: 416,
+
+  STORE_BUSY: 503,
+  STORE_CLOSED: 503,
+  STORE_FAILED: 503,
+  STORE_UNAVAILABLE: 503,
+  STREAM_FILE_CHANGED: 500,
+  STORE_FULL: 507,
+  SHUTTING_DOWN: 503,
+  TOO_MANY_FOLLOWERS: 503,
+  TOO_MANY_APPENDERS: 503,
+};
+
+/** Where the seed's verb APPEND differs: a second appender is forbidden, not in conflict. */
+const statusOfAppendVerb: Partial<Record<ErrorCode, number>> = { APPENDER_ACTIVE: 403 };
+
+/** An error as the client may see it: never a stack, a file path or the text of a foreign error. */
+export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem {
+  const status = isMillraceError(error)
+    ? ((verb === 'append' ? statusOfAppendVerb[error.code] : undefined) ?? statusOf[error.code])
+    : undefined;
+  if (!isMillraceError(error) || status === undefined) {
+    log.error({ err: error }, 'a request failed in a way that nobody foresaw');
+    return {
+      type: 'urn:millrace:error:INTERNAL',
+      title: 'Internal',
+      status: 500,
+      code: 'INTERNAL',
+      detail: 'The server failed. Its log says why; the request may be tried again.',
+    };
+  }
+  if (status >= 500) log.warn({ err: error }, error.message);
+  return {
+    ...error.details,
+    type: `urn:millrace:error:${error.code}`,
+    title: sentence(error.code),
+    status,
+    code: error.code,
+    detail: error.message,
+  };
+}
+
+/** Answers with a problem. After the headers are out it can only cut the connection, so that the client notices. */
+export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderFields = {}): void {
+  const { res } = exchange;
+  const problem = toProblem(error, exchange.context.log, exchange.route?.verb);
+  if (res.headersSent) {
+    res.destroy();
+    return;
+  }
+  const body = Buffer.from(`${JSON.stringify(problem)}\n`);
+  res.writeHead(problem.status, {
+    ...baseHeaders,
+    ...problemHeaders(problem),
+    ...headers,
+    'Content-Length': body.length,
+  });
+  res.end(body);
+}
+
+/** The header fields of a problem response. */
+export function problemHeaders(problem: Problem): Record<string, string> {
+  return {
+    'Content-Type': 'application/problem+json',
+    'Cache-Control': 'no-store',
+    ...(problem.status === 503 ? { 'Retry-After': '1' } : {}),
+  };
+}
+
+type HeaderFields = Readonly<Record<string, string | number>>;
+
+/** The part of an exchange that a problem needs: there may be no route yet. */
+interface Exchange {
+  readonly res: ServerResponse;
+  readonly context: { readonly log: Log };
+  readonly route?: { readonly verb?: StreamVerb | undefined };
+}
+
+function sentence(code: string): string {
+  const words = code.toLowerCase().replaceAll('_', ' ');
+  return words.charAt(0).toUpperCase() + words.slice(1);
+}
