@@ -1,0 +1,55 @@
+import { MillraceError } from '../errors.js';
+
+/** How a message becomes bytes on the broker, and back. One codec serves all channels of a hub. */
+export interface Codec {
+  /** Throws (anything) when the message has no such form; the hub reports `HUB_MESSAGE_INVALID` with that as the cause. */
+  encode(message: unknown): Uint8Array;
+  /** Throws when the bytes are not of this form; subscribers are told by a gap `undecodable`. */
+  decode(bytes: Uint8Array): unknown;
+}
+
+const utf8 = new TextEncoder();
+const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
+/**
+ * The default: a message is its JSON text and nothing else, so that any other program on the broker is a peer.
+ * A `Uint8Array` goes out as the bytes that it is. What arrives and is not JSON in UTF-8 is given as `Uint8Array`;
+ * bytes that happen to be JSON are not told apart from it: use {@link bytesCodec} where all messages are bytes.
+ */
+export const jsonCodec: Codec = {
+  encode(message) {
+    if (message instanceof Uint8Array) return message;
+    const text = JSON.stringify(message);
+    if (text === undefined) throw new TypeError(`${typeof message} has no JSON form`);
+    return utf8.encode(text);
+  },
+  decode(bytes) {
+    try {
+      return JSON.parse(fromUtf8.decode(bytes));
+    } catch {
+      return bytes;
+    }
+  },
+};
+
+/** Messages are bytes, always. */
+export const bytesCodec: Codec = {
+  encode(message) {
+    if (!(message instanceof Uint8Array)) {
+      throw new MillraceError('HUB_MESSAGE_INVALID', 'A hub with bytesCodec publishes Uint8Array only.');
+    }
+    return message;
+  },
+  decode: (bytes) => bytes,
+};
+
+/** Messages are text in UTF-8, always. */
+export const textCodec: Codec = {
+  encode(message) {
+    if (typeof message !== 'string') {
+      throw new MillraceError('HUB_MESSAGE_INVALID', 'A hub with textCodec publishes strings only.');
+    }
+    return utf8.encode(message);
+  },
+  decode: (bytes) => fromUtf8.decode(bytes),
+};
