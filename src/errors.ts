@@ -34,6 +34,7 @@ export const errorCodes = [
   // event-stream
   'EVENT_STREAM_CLOSED',
   'EVENT_STREAM_LAGGED',
+  'SUBSCRIPTION_ENDED',
 
   // any folder: an option or argument that cannot be right
   'INVALID_ARGUMENT',
@@ -72,6 +73,9 @@ export const errorCodes = [
   'STORE_UNAVAILABLE',
   'STREAM_FILE_CHANGED',
   'JOURNAL_CORRUPT',
+
+  // wire: what a client sent
+  'INVALID_HEADER',
 
   // http
   'NOT_FOUND',
