@@ -1,0 +1,39 @@
+import { InvalidArgumentError, Option } from 'commander';
+
+/** `-v`: as in the seed's commands. */
+export function verboseOption(): Option {
+  return new Option('-v, --verbose', 'say on standard error what happens');
+}
+
+/** `--json`. */
+export function jsonOption(): Option {
+  return new Option('--json', 'log as JSON, one object a line');
+}
+
+/** An option whose value is a whole number of at least `min`. */
+export function wholeNumber(min: number, max: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
+  return (text) => {
+    const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+    if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    throw new InvalidArgumentError(
+      `It must be a whole number ${max === Number.MAX_SAFE_INTEGER ? `of at least ${min}` : `from ${min} to ${max}`}.`,
+    );
+  };
+}
+
+/** A stream's URL as people type it: without a scheme, `http://` is meant. */
+export function streamUrl(text: string): URL {
+  const url = tryUrl(text);
+  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
+  const guessed = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? null : tryUrl(`http://${text}`);
+  if (guessed !== null && guessed.pathname !== '/') return guessed;
+  throw new InvalidArgumentError('It must be the URL of a stream, like http://localhost:4437/foo.txt.');
+}
+
+function tryUrl(text: string): URL | null {
+  try {
+    return new URL(text);
+  } catch {
+    return null;
+  }
+}

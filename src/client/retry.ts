@@ -1,0 +1,85 @@
+import { MillraceError } from '../errors.js';
+
+/** How long, and how often, a broken connection is tried again. */
+export interface RetryOptions {
+  /**
+   * Milliseconds without a working connection after which the client gives up with `RESUME_FAILED`
+   * (default {@link DEFAULT_RETRY_MS}). 0 never tries again.
+   */
+  readonly retryMs?: number;
+  /** Longest wait before the first new attempt, in milliseconds (default {@link DEFAULT_RETRY_DELAY_MIN_MS}); it doubles from there. */
+  readonly retryDelayMinMs?: number;
+  /** Longest wait between two attempts, in milliseconds (default {@link DEFAULT_RETRY_DELAY_MAX_MS}). */
+  readonly retryDelayMaxMs?: number;
+}
+
+/** Default of {@link RetryOptions.retryMs}: a server's restart, or the change of a network, fits in. */
+export const DEFAULT_RETRY_MS = 60_000;
+/** Default of {@link RetryOptions.retryDelayMinMs}. */
+export const DEFAULT_RETRY_DELAY_MIN_MS = 100;
+/** Default of {@link RetryOptions.retryDelayMaxMs}. */
+export const DEFAULT_RETRY_DELAY_MAX_MS = 3_000;
+
+/** Waits between attempts: exponential, with jitter so that a thousand clients do not come back in the same instant. */
+export class Backoff {
+  readonly retryMs: number;
+  readonly #minMs: number;
+  readonly #maxMs: number;
+  readonly #random: () => number;
+  readonly #now: () => number;
+  #attempts = 0;
+  #brokenSinceMs: number | undefined;
+
+  constructor(options: RetryOptions = {}, random: () => number = Math.random, now: () => number = Date.now) {
+    this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS);
+    this.#minMs = checkMs('retryDelayMinMs', options.retryDelayMinMs ?? DEFAULT_RETRY_DELAY_MIN_MS);
+    this.#maxMs = checkMs('retryDelayMaxMs', options.retryDelayMaxMs ?? DEFAULT_RETRY_DELAY_MAX_MS);
+    this.#random = random;
+    this.#now = now;
+  }
+
+  /** Milliseconds to wait before the next attempt, or undefined when the time to retry is over. */
+  next(): number | undefined {
+    const now = this.#now();
+    this.#brokenSinceMs ??= now;
+    const leftMs = this.retryMs - (now - this.#brokenSinceMs);
+    if (leftMs <= 0) return undefined;
+    const ceilingMs = Math.min(this.#maxMs, this.#minMs * 2 ** this.#attempts++);
+    // Between half and the whole: spread out, and still never a busy loop.
+    return Math.min(leftMs, ceilingMs * (0.5 + this.#random() / 2));
+  }
+
+  /** The connection works again. */
+  reset(): void {
+    this.#attempts = 0;
+    this.#brokenSinceMs = undefined;
+  }
+}
+
+/** Resolves after `ms`; rejects with the signal's reason when it is aborted first. */
+export function wait(ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    if (signal?.aborted) return reject(signal.reason);
+    const stop = () => {
+      clearTimeout(timer);
+      reject(signal?.reason);
+    };
+    const timer = setTimeout(() => {
+      signal?.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal?.addEventListener('abort', stop, { once: true });
+  });
+}
+
+/** A duration that a caller gave: throws `INVALID_ARGUMENT` unless it is a number of milliseconds of at least 0. */
+export function checkMs(name: string, value: number): number {
+  if (typeof value === 'number' && value >= 0) return value;
+  throw new MillraceError('INVALID_ARGUMENT', `${name} must be a number of milliseconds of at least 0, not ${value}.`);
+}
+
+/** A size that a caller gave: throws `INVALID_ARGUMENT` unless it is a whole number of at least `min` bytes. */
+export function checkBytes(name: string, value: number, min = 1): number {
+  if (Number.isSafeInteger(value) && value >= min) return value;
+  throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least ${min} bytes, not ${value}.`);
+}

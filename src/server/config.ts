@@ -1,0 +1,75 @@
+import { MillraceError } from '../errors.js';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits } from '../http/index.js';
+
+/** Where the streams are kept, and where the server listens. Everything has a default. */
+export interface ServerConfig {
+  /** Directory of the streams; it is made if there is none. Default {@link DEFAULT_ROOT}. */
+  readonly root?: string;
+  /** Keep the streams in memory only: they are gone when the process ends. Excludes `root`. */
+  readonly memory?: boolean;
+  /** Default {@link DEFAULT_HOST}: only programs on this machine get in. */
+  readonly host?: string;
+  /** Default {@link DEFAULT_PORT}; 0 picks a free one. */
+  readonly port?: number;
+  /** What the HTTP side allows; what is not given has the default of `DEFAULT_HTTP_LIMITS`. */
+  readonly limits?: Partial<HttpLimits>;
+  /** Connections at one time; the kernel queues a few more, the rest are refused. Default {@link DEFAULT_CONNECTIONS_MAX}. */
+  readonly connectionsMax?: number;
+}
+
+/** Default of {@link ServerConfig.root}, below the working directory. */
+export const DEFAULT_ROOT = './data';
+/** Default of {@link ServerConfig.host}. */
+export const DEFAULT_HOST = '127.0.0.1';
+/** Default of {@link ServerConfig.port}. */
+export const DEFAULT_PORT = 4437;
+/** Default of {@link ServerConfig.connectionsMax}. */
+export const DEFAULT_CONNECTIONS_MAX = 100_000;
+
+/** A configuration that can be used as it is. */
+export interface CheckedConfig {
+  /** Undefined for the memory store. */
+  readonly root: string | undefined;
+  readonly host: string;
+  readonly port: number;
+  readonly limits: HttpLimits;
+  readonly connectionsMax: number;
+}
+
+/** Fills in the defaults. Errors: `INVALID_ARGUMENT`, which names the option. */
+export function checkConfig(config: ServerConfig): CheckedConfig {
+  const { memory = false, host = DEFAULT_HOST, port = DEFAULT_PORT } = config;
+  if (memory && config.root !== undefined) throw invalid('Give either root or memory, not both.');
+  if (config.root === '') throw invalid('root must not be empty: name a directory.');
+  if (host === '') throw invalid('host must not be empty: use 0.0.0.0 or :: to listen on every address.');
+  if (!Number.isSafeInteger(port) || port < 0 || port > 65_535) {
+    throw invalid(`port must be a whole number from 0 to 65535, not ${port}.`);
+  }
+  return {
+    root: memory ? undefined : (config.root ?? DEFAULT_ROOT),
+    host,
+    port,
+    limits: checkLimits(config.limits ?? {}),
+    connectionsMax: checkWhole('connectionsMax', config.connectionsMax ?? DEFAULT_CONNECTIONS_MAX, 1),
+  };
+}
+
+function checkLimits(given: Partial<HttpLimits>): HttpLimits {
+  const limits: { -readonly [K in keyof HttpLimits]: HttpLimits[K] } = { ...DEFAULT_HTTP_LIMITS };
+  for (const [name, value] of Object.entries(given)) {
+    if (!Object.hasOwn(DEFAULT_HTTP_LIMITS, name)) throw invalid(`There is no limit called ${name}.`);
+    if (value === undefined) continue;
+    // A wait may be 0: then nothing is waited for. Nothing else works with 0 of it.
+    limits[name as keyof HttpLimits] = checkWhole(name, value, name === 'drainMs' || name === 'resumeGraceMs' ? 0 : 1);
+  }
+  return limits;
+}
+
+function checkWhole(name: string, value: number, min: number): number {
+  if (Number.isSafeInteger(value) && value >= min) return value;
+  throw invalid(`${name} must be a whole number of at least ${min}, not ${value}.`);
+}
+
+function invalid(message: string): MillraceError {
+  return new MillraceError('INVALID_ARGUMENT', message);
+}
