@@ -1,49 +1,45 @@
 import { MillraceError } from '../errors.js';
 import { EventList } from './list.js';
-import { Position } from './position.js';
-import { Subscription, type SubscriptionOptions } from './subscription.js';
-
-/** Options of {@link EventStream}. */
-export interface EventStreamOptions {
-  /**
-   * How many events share one block of memory (default 1024). A block is freed as a whole once nobody is left in
-   * it: choose a smaller number when single events pin a lot of memory.
-   */
-  readonly bufferSize?: number;
-  /**
-   * How many events a reader may be behind the newest one (default: no limit). A reader that is further behind gets
-   * `EVENT_STREAM_LAGGED` with the number of events that it missed, once, and goes on with the oldest event that is
-   * still kept. With a limit set, no reader keeps older events in memory, however long it sleeps.
-   */
-  readonly maxLag?: number;
-}
+import { Position, Subscription, type SubscriptionOptions } from './subscription.js';
 
 /** Default of {@link EventStreamOptions.bufferSize}. */
 export const DEFAULT_BUFFER_SIZE = 1024;
 
+/** Options of {@link EventStream}. */
+export interface EventStreamOptions {
+  /**
+   * How many events share one block of memory (default 1024, or `maxLag` where that is less). A block is freed as a
+   * whole, once nobody is left in it: choose a smaller number where single events hold on to a lot of memory.
+   */
+  readonly bufferSize?: number | undefined;
+  /**
+   * How many events a reader may be behind the newest one (default: any number). Who is further behind gets
+   * `EVENT_STREAM_LAGGED` with the number of events that it missed, and goes on with the oldest that is left. However
+   * long readers sleep, they keep no more than the newest `maxLag + bufferSize` events in memory.
+   * Everything published in one turn of the event loop counts: choose more than the largest burst.
+   */
+  readonly maxLag?: number | undefined;
+}
+
 /**
- * In-process broadcast: an append-only list of events. Every subscriber sees every event that is published after it
- * subscribed, in order, as the same reference. Semantics of the seed `eventstream` (Go), see ARCHITECTURE.md.
+ * In-process broadcast: an append-only list of events. Every subscriber sees every event published after it
+ * subscribed, in order, as the same reference. (Semantics of the Go package `eventstream` of fullstorydev.)
  *
- * - `publish` never waits, and costs the same whatever the number of subscribers that lag behind: nothing is copied
- *   or queued for a subscriber.
- * - What no subscriber and no {@link Position} can reach any more is garbage.
+ * - `publish` never waits, and costs the same whatever number of readers lag behind: nothing is copied or queued for
+ *   them. Readers hear of it in a microtask, never from within `publish`.
+ * - What no {@link Subscription} and no {@link Position} can reach any more is garbage, a block at a time.
  */
 export class EventStream<T> {
   readonly #list: EventList<T>;
 
-  constructor(options: EventStreamOptions = {}) {
-    const { bufferSize = DEFAULT_BUFFER_SIZE, maxLag = Number.POSITIVE_INFINITY } = options;
-    if (!Number.isSafeInteger(bufferSize) || bufferSize < 1) {
-      throw new MillraceError(
-        'INVALID_ARGUMENT',
-        `bufferSize must be a whole number of at least 1, not ${bufferSize}.`,
-      );
-    }
-    if (maxLag !== Number.POSITIVE_INFINITY && (!Number.isSafeInteger(maxLag) || maxLag < 1)) {
-      throw new MillraceError('INVALID_ARGUMENT', `maxLag must be a whole number of at least 1, not ${maxLag}.`);
-    }
-    this.#list = new EventList<T>(bufferSize, maxLag);
+  /** Throws `INVALID_ARGUMENT` for options that are not whole numbers of at least 1. */
+  constructor({
+    maxLag,
+    bufferSize = Math.min(DEFAULT_BUFFER_SIZE, maxLag ?? DEFAULT_BUFFER_SIZE),
+  }: EventStreamOptions = {}) {
+    if (maxLag !== undefined) requireCount('maxLag', maxLag);
+    requireCount('bufferSize', bufferSize);
+    this.#list = new EventList(bufferSize, maxLag ?? Number.POSITIVE_INFINITY);
   }
 
   /** Adds an event. Throws `EVENT_STREAM_CLOSED` after {@link close}. */
@@ -63,16 +59,21 @@ export class EventStream<T> {
 
   /** A reader of everything that is published from now on. */
   subscribe(options?: SubscriptionOptions): Subscription<T> {
-    return new Subscription<T>(this.#list, this.#list.tail(), options);
+    return new Subscription(this.#list, this.#list.tail(), options);
   }
 
-  /** The place of the next, still unpublished event: immutable, to be shared and replayed from. */
+  /** The place of the next event to be published. */
   position(): Position<T> {
-    return new Position<T>(this.#list, this.#list.tail());
+    return new Position(this.#list, this.#list.tail());
   }
 
-  /** Everything that is published from now on, as a Web `ReadableStream`; cancelling it unsubscribes. */
-  toReadableStream(): ReadableStream<T> {
-    return this.subscribe().toReadableStream();
+  /** Everything that is published from now on as a Web `ReadableStream`; cancelling it ends the subscription. */
+  toReadableStream(options?: SubscriptionOptions): ReadableStream<T> {
+    return this.subscribe(options).toReadableStream();
   }
+}
+
+function requireCount(name: string, value: number): void {
+  if (Number.isSafeInteger(value) && value >= 1) return;
+  throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least 1, not ${value}.`);
 }

@@ -1,3 +1,3 @@
+export { type Consumer, done } from './consumption.js';
 export { DEFAULT_BUFFER_SIZE, EventStream, type EventStreamOptions } from './event-stream.js';
-export type { Position } from './position.js';
-export { type Consumer, done, type Subscription, type SubscriptionOptions } from './subscription.js';
+export type { Position, ReadOptions, Subscription, SubscriptionOptions } from './subscription.js';

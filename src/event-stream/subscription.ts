@@ -1,195 +1,75 @@
 import { MillraceError } from '../errors.js';
-import { Cursor, type EventList, type Place, type Waiter } from './list.js';
-import { Position } from './position.js';
+import { type Consumer, Consumption } from './consumption.js';
+import { Cursor } from './cursor.js';
+import type { EventList, Place } from './list.js';
+import { type Ending, PendingReads } from './pending-reads.js';
+import { listenWeakly } from './weak-listener.js';
 
 /** Options of a {@link Subscription}. */
 export interface SubscriptionOptions {
-  /** Ends the subscription when it aborts; whoever waits then is rejected with its reason. */
-  readonly signal?: AbortSignal;
+  /** Ends the subscription when it aborts: whoever waits, and every later call, is then rejected with its reason. */
+  readonly signal?: AbortSignal | undefined;
 }
 
-/** Return it from a `consume` callback to stop reading. (The seed's `ErrDone`.) */
-export const done: unique symbol = Symbol('millrace.done');
+/** Options of {@link Subscription.next} and {@link Subscription.consume}. */
+export interface ReadOptions {
+  /** Ends this one call when it aborts: it is rejected with the signal's reason. The subscription stays usable. */
+  readonly signal?: AbortSignal | undefined;
+}
 
 /**
- * Called with each event. Return {@link done} to stop. A returned promise is awaited before the next event, so an
- * asynchronous callback is never called twice at a time.
+ * One reader of an `EventStream`, with a place of its own that moves on with every event. It belongs to one piece of
+ * code: share a {@link Position} instead. (The seed's `Iterator`.)
+ *
+ * It keeps the events that it has not read from being garbage. `return()`, `break`, `await using` and the signal that
+ * it was made with free them; so does dropping the subscription.
  */
-export type Consumer<T> = (value: T) => unknown;
-
-/**
- * One reader of an `EventStream`. It belongs to one piece of code: share a {@link Position} instead.
- * `break`, `return()`, `using` and an aborted signal all free it.
- */
-export class Subscription<T> implements AsyncIterableIterator<T, undefined> {
+export class Subscription<T> implements AsyncIterableIterator<T, undefined>, AsyncDisposable {
   readonly #list: EventList<T>;
   readonly #cursor: Cursor<T>;
-  #ended = false;
-  #pending: Pending<T>[] = [];
-  readonly #waiter: Waiter = { wake: () => this.#settle() };
-  #signal: AbortSignal | undefined;
+  readonly #reads: PendingReads<T>;
+  #consumption: Consumption<T> | undefined;
+  #ending: Ending | undefined;
+  #unlisten: (() => void) | undefined;
 
-  /** Made by `EventStream.subscribe()` or `Position.subscribe()`. */
+  /** Made by `EventStream.subscribe()` and `Position.subscribe()`. */
   constructor(list: EventList<T>, place: Place<T>, options: SubscriptionOptions = {}) {
     this.#list = list;
     this.#cursor = new Cursor(list, place);
-    this.#signal = options.signal;
-    if (options.signal?.aborted) this.#end(options.signal.reason);
-    else options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+    this.#reads = new PendingReads(this.#cursor, () => this.#end('ended'));
+    const { signal } = options;
+    if (signal?.aborted) this.#end({ error: signal.reason });
+    // Weakly, or a signal that outlives its readers would keep each of them, and all events since.
+    else if (signal) this.#unlisten = listenWeakly<Subscription<T>>(signal, this, Subscription.#abort);
   }
 
   /** Whether an event can be had without waiting. */
   get isReady(): boolean {
-    return !this.#ended && this.#cursor.ready;
+    return this.#cursor.ready;
   }
 
   /** How many published events this reader has not read yet. */
   get lag(): number {
-    return this.#ended ? 0 : this.#cursor.lag;
+    return this.#ending === undefined ? this.#cursor.lag : 0;
   }
 
-  /** Where this reader stands: give it away to let others read the same events. */
+  /** Where this reader stands, for others to read the same events. Throws `SUBSCRIPTION_ENDED` once it has ended. */
   position(): Position<T> {
+    if (this.#ending !== undefined) {
+      throw new MillraceError('SUBSCRIPTION_ENDED', 'The subscription has ended: take its position before that.');
+    }
     return new Position(this.#list, this.#cursor.place());
   }
 
   /**
-   * The next event. Ends after `close()` once all is read.
-   * Rejects with the signal's reason when it aborts (the reader may go on: nothing was read), and with
-   * `EVENT_STREAM_LAGGED` in a stream with `maxLag`.
+   * The next event; `done` after the stream's `close()` once all is read. Calls that wait are answered in their order.
+   * Rejects with the signal's reason (nothing is read then), and with `EVENT_STREAM_LAGGED` where the stream has a
+   * bound and events were missed: the call after that goes on with the oldest event that is left.
    */
-  next(options: { readonly signal?: AbortSignal } = {}): Promise<IteratorResult<T, undefined>> {
-    if (this.#ended) return Promise.resolve({ done: true, value: undefined });
-    const { signal } = options;
+  next({ signal }: ReadOptions = {}): Promise<IteratorResult<T, undefined>> {
+    if (this.#ending !== undefined) return answer(this.#ending);
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#pending.length === 0) {
-      const result = this.#read();
-      if (result !== undefined) return result;
-    }
-    return new Promise((resolve, reject) => {
-      const pending: Pending<T> = { resolve, reject, unlisten: undefined };
-      if (signal !== undefined) {
-        const onAbort = () => {
-          this.#pending.splice(this.#pending.indexOf(pending), 1);
-          if (this.#pending.length === 0) this.#list.cancel(this.#waiter);
-          reject(signal.reason);
-        };
-        signal.addEventListener('abort', onAbort, { once: true });
-        pending.unlisten = () => signal.removeEventListener('abort', onAbort);
-      }
-      if (this.#pending.push(pending) === 1) this.#list.wait(this.#waiter);
-    });
-  }
-
-  /**
-   * The fast path: calls `consumer` with every event, draining what is ready in one go.
-   * Resolves when the stream is closed and drained, or the consumer returned {@link done}.
-   * Rejects with what the consumer throws, with the signal's reason, or with `EVENT_STREAM_LAGGED`.
-   * The subscription is freed in every case.
-   */
-  consume(consumer: Consumer<T>, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
-    if (this.#pending.length > 0) {
-      return Promise.reject(
-        new MillraceError(
-          'INVALID_ARGUMENT',
-          'consume() needs the subscription to itself: await the pending next() first.',
-        ),
-      );
-    }
-    if (this.#ended) return Promise.resolve();
-    const { signal } = options;
-    if (signal?.aborted) {
-      this.#end();
-      return Promise.reject(signal.reason);
-    }
-    return new Promise((resolve, reject) => {
-      const list = this.#list;
-      const cursor = this.#cursor;
-      let finished = false;
-      const finish = (settle: () => void) => {
-        if (finished) return;
-        finished = true;
-        list.cancel(waiter);
-        signal?.removeEventListener('abort', onAbort);
-        this.#onEnd = undefined;
-        this.#end();
-        settle();
-      };
-      const fail = (error: unknown) => finish(() => reject(error));
-      const onAbort = () => fail(signal?.reason);
-      const drain = () => {
-        if (finished) return;
-        try {
-          while (cursor.ready) {
-            const answer = consumer(cursor.read());
-            if (finished) return;
-            if (answer === undefined) continue;
-            if (answer === done) return finish(resolve);
-            if (isThenable(answer)) {
-              answer.then((value) => (value === done ? finish(resolve) : drain()), fail);
-              return;
-            }
-          }
-        } catch (error) {
-          return fail(error);
-        }
-        if (list.closed) finish(resolve);
-        else list.wait(waiter);
-      };
-      const waiter: Waiter = { wake: drain };
-      this.#onEnd = (error) => (error === undefined ? finish(resolve) : fail(error));
-      signal?.addEventListener('abort', onAbort, { once: true });
-      drain();
-    });
-  }
-
-  /** Ends the subscription and frees what it holds; pending `next()` calls end too. */
-  return(): Promise<IteratorResult<T, undefined>> {
-    this.#end();
-    return Promise.resolve({ done: true, value: undefined });
-  }
-
-  [Symbol.asyncIterator](): this {
-    return this;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.#end();
-  }
-
-  /** The rest of this subscription as a Web `ReadableStream` that pulls, so its backpressure reaches the list. */
-  toReadableStream(): ReadableStream<T> {
-    return new ReadableStream<T>({
-      pull: async (controller) => {
-        const { done: end, value } = await this.next();
-        if (end) controller.close();
-        else controller.enqueue(value);
-      },
-      cancel: () => this.#end(),
-    });
-  }
-
-  readonly #onAbort = () => this.#end(this.#signal?.reason);
-  #onEnd: ((error: unknown) => void) | undefined;
-
-  #end(error?: unknown): void {
-    if (this.#ended) return;
-    this.#ended = true;
-    this.#signal?.removeEventListener('abort', this.#onAbort);
-    this.#list.cancel(this.#waiter);
-    this.#cursor.release();
-    const pending = this.#pending;
-    this.#pending = [];
-    for (const each of pending) {
-      each.unlisten?.();
-      if (error === undefined) each.resolve({ done: true, value: undefined });
-      else each.reject(error);
-    }
-    this.#onEnd?.(error);
-  }
-
-  /** The answer to `next()` where there is one without waiting. */
-  #read(): Promise<IteratorResult<T, undefined>> | undefined {
+    if (this.#reads.size > 0) return this.#reads.add(signal);
     if (this.#cursor.ready) {
       try {
         return Promise.resolve({ done: false, value: this.#cursor.read() });
@@ -197,34 +77,142 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined> {
         return Promise.reject(error);
       }
     }
-    if (!this.#list.closed) return undefined;
-    this.#end();
-    return Promise.resolve({ done: true, value: undefined });
+    if (!this.#list.closed) return this.#reads.add(signal);
+    this.#end('ended');
+    return answer('ended');
   }
 
-  #settle(): void {
-    while (this.#pending.length > 0) {
-      const result = this.#read();
-      if (result === undefined) {
-        this.#list.wait(this.#waiter);
-        return;
-      }
-      const pending = this.#pending.shift();
-      if (pending === undefined) {
-        return;
-      }
-      pending.unlisten?.();
-      result.then(pending.resolve, pending.reject);
+  /**
+   * The fast path: calls `consumer` with every event, all that are ready in one go, first of all from within this call.
+   *
+   * Resolves when the stream is closed and drained, the consumer answered `done`, or the subscription was ended by
+   * `return()`. Rejects with what the consumer throws, with the signal's reason, with `EVENT_STREAM_LAGGED`, and with
+   * `INVALID_ARGUMENT` while another `consume` runs. Either happens only when the consumer is not running: an abort
+   * waits for the promise that it returned. The reader then stands after the last event that the consumer was given;
+   * call again to go on from there.
+   */
+  consume(consumer: Consumer<T>, { signal }: ReadOptions = {}): Promise<void> {
+    if (this.#consumption !== undefined) {
+      return Promise.reject(
+        new MillraceError('INVALID_ARGUMENT', 'The subscription is being consumed: make another for another consumer.'),
+      );
     }
+    if (this.#ending !== undefined) return answer(this.#ending).then(() => undefined);
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return new Promise((resolve, reject) => {
+      const onAbort = () => consumption.stop({ error: signal?.reason });
+      const consumption = new Consumption(this.#cursor, consumer, (ending) => {
+        signal?.removeEventListener('abort', onAbort);
+        this.#consumption = undefined;
+        if (ending === 'ended') resolve();
+        else reject(ending.error);
+        if (this.#list.closed && !this.#cursor.ready) this.#end('ended');
+      });
+      this.#consumption = consumption;
+      signal?.addEventListener('abort', onAbort, { once: true });
+      consumption.start();
+    });
+  }
+
+  /** Ends the subscription and frees what it holds. Calls that wait end too: `next()` as done, `consume()` resolves. */
+  return(): Promise<IteratorResult<T, undefined>> {
+    this.#end('ended');
+    return answer('ended');
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#end('ended');
+  }
+
+  /**
+   * The rest of this subscription as a Web `ReadableStream`. It takes an event when it is asked for one and holds none
+   * itself. Cancelling it ends the subscription; whatever `next()` rejects with errors it.
+   */
+  toReadableStream(): ReadableStream<T> {
+    return new ReadableStream<T>(
+      {
+        pull: async (controller) => {
+          const { done, value } = await this.next();
+          if (done) controller.close();
+          else controller.enqueue(value);
+        },
+        cancel: () => this.#end('ended'),
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  #end(ending: Ending): void {
+    if (this.#ending !== undefined) return;
+    this.#ending = ending;
+    this.#unlisten?.();
+    this.#cursor.release();
+    this.#reads.end(ending);
+    this.#consumption?.stop(ending);
+  }
+
+  /** Static, so that it cannot hold on to the subscription that it is for. */
+  static #abort<T>(subscription: Subscription<T>, reason: unknown): void {
+    subscription.#end({ error: reason });
   }
 }
 
-interface Pending<T> {
-  readonly resolve: (result: IteratorResult<T, undefined>) => void;
-  readonly reject: (error: unknown) => void;
-  unlisten: (() => void) | undefined;
+/**
+ * A fixed place in an `EventStream`: the event that comes next there, and all that follow it. Immutable, so it can be
+ * kept, shared and asked again. It keeps those events from being garbage. (The seed's `Promise`.)
+ */
+export class Position<T> {
+  readonly #list: EventList<T>;
+  readonly #place: Place<T>;
+
+  /** Made by `EventStream.position()` and `Subscription.position()`. */
+  constructor(list: EventList<T>, place: Place<T>) {
+    this.#list = list;
+    this.#place = place;
+  }
+
+  /** Whether {@link next} answers without waiting. */
+  get isReady(): boolean {
+    return this.#list.closed || this.#cursor().ready;
+  }
+
+  /** Resolves when the event of this position is published, or the stream is closed before that. Never rejects. */
+  get ready(): Promise<void> {
+    // What is not ready is the tail, whichever position it is: all of them share the promise of the next wake-up.
+    return this.isReady ? Promise.resolve() : this.#list.waiters.next();
+  }
+
+  /**
+   * The event at this position and the position after it; undefined when the stream was closed before it. Every call
+   * gives the same answer, except that a stream with a bound loses the event at some time: then it rejects with
+   * `EVENT_STREAM_LAGGED`. To give up waiting, use `subscribe().next({ signal })`.
+   */
+  async next(): Promise<{ readonly value: T; readonly position: Position<T> } | undefined> {
+    await this.ready;
+    const cursor = this.#cursor();
+    if (!cursor.ready) return undefined;
+    const value = cursor.read();
+    return { value, position: new Position(this.#list, cursor.place()) };
+  }
+
+  /** A new reader that starts here. */
+  subscribe(options?: SubscriptionOptions): Subscription<T> {
+    return new Subscription(this.#list, this.#place, options);
+  }
+
+  [Symbol.asyncIterator](): Subscription<T> {
+    return this.subscribe();
+  }
+
+  #cursor(): Cursor<T> {
+    return new Cursor(this.#list, this.#place);
+  }
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return typeof (value as PromiseLike<unknown> | null)?.then === 'function';
+function answer(ending: Ending): Promise<IteratorReturnResult<undefined>> {
+  return ending === 'ended' ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(ending.error);
 }
