@@ -1,3 +1,4 @@
-export { createFollowEngine, type EngineOptions, type FollowEngine } from './engine.js';
+export { createFollowEngine, type FollowEngine, type FollowEngineOptions, type FollowedStream } from './engine.js';
 export type { FollowEnd, Following, FollowOptions, Sink } from './follower.js';
 export type { After, Format } from './format.js';
+export { DEFAULT_FOLLOW_ENGINE_LIMITS, type FollowEngineLimits } from './limits.js';

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { type ErrorCode, isMillraceError } from '../errors.js';
 import type { Log } from './context.js';
-import type { StreamVerb } from './route.js';
+import type { Route, StreamVerb } from './route.js';
 import { baseHeaders } from './security-headers.js';
 
 /** An error as `application/problem+json` (RFC 9457) with Millrace's stable `code`. */
@@ -25,6 +25,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   INVALID_OFFSET: 400,
   INVALID_JSON: 400,
   INVALID_FORK: 400,
+  INVALID_HEADER: 400,
   INVALID_HANDSHAKE: 400,
   INVALID_REQUEST: 400,
   UNKNOWN_VERB: 400,
@@ -98,7 +99,11 @@ export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem 
 /** Answers with a problem. After the headers are out it can only cut the connection, so that the client notices. */
 export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderFields = {}): void {
   const { res } = exchange;
-  const problem = toProblem(error, exchange.context.log, exchange.route?.verb);
+  const problem = toProblem(
+    error,
+    exchange.context.log,
+    exchange.route?.kind === 'stream' ? exchange.route.verb : undefined,
+  );
   if (res.headersSent) {
     res.destroy();
     return;
@@ -128,7 +133,7 @@ type HeaderFields = Readonly<Record<string, string | number>>;
 interface Exchange {
   readonly res: ServerResponse;
   readonly context: { readonly log: Log };
-  readonly route?: { readonly verb?: StreamVerb | undefined };
+  readonly route?: Route;
 }
 
 function sentence(code: string): string {

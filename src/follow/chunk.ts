@@ -1,0 +1,93 @@
+import { Buffer } from 'node:buffer';
+import type { Format } from './format.js';
+import { incompleteTail } from './utf8.js';
+
+/** What a follower that gets whole characters has kept back, and what it gets. */
+export interface Encoded {
+  readonly bytes: Buffer;
+  /** The incomplete character at the end, at most three bytes; empty for formats that do not ask for it. */
+  readonly held: Uint8Array;
+}
+
+/** How things stand with a stream, as a follower needs to know it. */
+export interface StreamState {
+  readonly closed: boolean;
+  /** Whether an appender session lives. */
+  readonly appender: boolean;
+  readonly deleted: boolean;
+}
+
+export const NOTHING: Buffer = Buffer.alloc(0);
+
+/** One piece of a stream on its way to all followers at once. Immutable; what it caches is forgotten with time. */
+export class Chunk implements StreamState {
+  readonly offset: number;
+  readonly data: Uint8Array;
+  readonly tail: number;
+  readonly closed: boolean;
+  readonly appender: boolean;
+  readonly deleted: boolean;
+  /** Nothing more was committed when it was made. */
+  readonly upToDate: boolean;
+  #cache: CacheEntry[] = [];
+
+  constructor(offset: number, data: Uint8Array, state: StreamState, upToDate: boolean) {
+    this.offset = offset;
+    this.data = data;
+    this.tail = offset + data.length;
+    this.closed = state.closed;
+    this.appender = state.appender;
+    this.deleted = state.deleted;
+    this.upToDate = upToDate;
+  }
+
+  /** The chunk as `format` shows it to a follower that has kept back `held`: made once, shared by all of them. */
+  encoded(format: Format, held: Uint8Array): Encoded {
+    for (const entry of this.#cache) {
+      if (entry.format === format && sameBytes(entry.before, held)) return entry;
+    }
+    const entry = { format, before: held, ...encode(format, held, this.data, this) };
+    this.#cache.push(entry);
+    return entry;
+  }
+
+  /** Lets go of the encodings: all followers that were caught up have them, the others get larger pieces. */
+  forget(): void {
+    this.#cache = [];
+  }
+}
+
+interface CacheEntry extends Encoded {
+  readonly format: Format;
+  readonly before: Uint8Array;
+}
+
+/** Encodes `data` for a follower that has kept back `held`. `state.tail` is the offset after `data`. */
+export function encode(
+  format: Format,
+  held: Uint8Array,
+  data: Uint8Array,
+  state: { readonly tail: number; readonly upToDate: boolean; readonly closed: boolean; readonly final?: boolean },
+): Encoded {
+  const { tail, upToDate, closed } = state;
+  if (format.wholeCharacters !== true) {
+    return { bytes: asBuffer(format.encode(data, { offset: tail, upToDate, closed })), held: NOTHING };
+  }
+  const all = held.length === 0 ? data : Buffer.concat([held, data]);
+  const rest = closed || state.final === true ? 0 : incompleteTail(all);
+  const whole = all.subarray(0, all.length - rest);
+  // A copy: three bytes must not keep a whole chunk in memory.
+  const kept = rest === 0 ? NOTHING : Buffer.from(all.subarray(all.length - rest));
+  return { bytes: asBuffer(format.encode(whole, { offset: tail - rest, upToDate, closed })), held: kept };
+}
+
+/** Sockets take a `Buffer` as it is, but wrap any other `Uint8Array` anew at each write. */
+function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
+}
+
+function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
+  if (a.length !== b.length) return false;
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+  return true;
+}
