@@ -1,3 +1,4 @@
+export { reconnectDelayMs } from './backoff.js';
 export type {
   AnyChannels,
   ChannelName,
@@ -21,9 +22,27 @@ export type {
   Gap,
   Replayed,
 } from './driver.js';
-export { reconnectDelayMs } from './backoff.js';
-export { createHub, type Hub, type HubOptions, type HubStatus, type SubscribeOptions } from './hub.js';
+export {
+  createHub,
+  DEFAULT_CHANNELS_MAX,
+  DEFAULT_CONNECT_TIMEOUT_MS,
+  DEFAULT_MAX_LAG,
+  DEFAULT_MESSAGE_BYTES_MAX,
+  DEFAULT_PUBLISH_TIMEOUT_MS,
+  DEFAULT_PUBLISHES_MAX,
+  type Hub,
+  type HubOptions,
+  type HubStatus,
+  type SubscribeOptions,
+  type SubscribeWithGapsOptions,
+} from './hub.js';
 export { loadClient } from './load-client.js';
-export { checkChannelName, DEFAULT_CHANNEL_BYTES_MAX, nameEscaper, plainNames } from './names.js';
+export {
+  checkChannelName,
+  DEFAULT_CHANNEL_BYTES_MAX,
+  type NameEscaperOptions,
+  nameEscaper,
+  plainNames,
+} from './names.js';
 export { hubSchemes } from './schemes.js';
-export type { HubSubscription } from './subscription.js';
+export type { HubSubscription, LagPolicy } from './subscription.js';

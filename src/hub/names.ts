@@ -53,14 +53,14 @@ export interface NameEscaperOptions {
  * `fromBroker` gives back names that are not of this form unchanged: a foreign program made them.
  */
 export function nameEscaper(options: NameEscaperOptions): ChannelNames {
-  const { holds, escape, lengthMax = Number.POSITIVE_INFINITY } = options;
+  const { holds, escape: mark, lengthMax = Number.POSITIVE_INFINITY } = options;
   function toBroker(name: string): string {
     let mapped = '';
     let index = 0;
     for (const character of name) {
-      if (character !== escape && holds(character, index, name)) mapped += character;
+      if (character !== mark && holds(character, index, name)) mapped += character;
       else {
-        for (const byte of utf8.encode(character)) mapped += escape + byte.toString(16).toUpperCase().padStart(2, '0');
+        for (const byte of utf8.encode(character)) mapped += mark + byte.toString(16).toUpperCase().padStart(2, '0');
       }
       index++;
     }
@@ -76,7 +76,7 @@ export function nameEscaper(options: NameEscaperOptions): ChannelNames {
   function unescapeName(name: string): string | undefined {
     const bytes: number[] = [];
     for (let at = 0; at < name.length; ) {
-      if (name[at] === escape) {
+      if (name[at] === mark) {
         const hex = name.slice(at + 1, at + 3);
         if (!/^[0-9A-F]{2}$/.test(hex)) return undefined;
         bytes.push(Number.parseInt(hex, 16));
@@ -96,7 +96,7 @@ export function nameEscaper(options: NameEscaperOptions): ChannelNames {
   return {
     toBroker,
     fromBroker(name) {
-      if (!name.includes(escape)) return name;
+      if (!name.includes(mark)) return name;
       const original = unescapeName(name);
       // Only the one form that toBroker makes is read back, so that no two names on the broker become one channel.
       return original !== undefined && isEscaped(original, name) ? original : name;

@@ -1,0 +1,221 @@
+import { MillraceError } from '../../errors.js';
+import type {
+  ChannelSink,
+  Driver,
+  DriverAbilities,
+  DriverConnection,
+  DriverSubscription,
+  Replayed,
+} from '../driver.js';
+import { patternMatcher, plainNames } from '../names.js';
+
+/** Options of {@link MemoryBroker}. */
+export interface MemoryBrokerOptions {
+  /**
+   * How many messages of each channel are kept for subscribers that come back with an `after` (default 0: none, and
+   * messages carry no ids).
+   */
+  readonly historyMax?: number;
+  /** How many channels are remembered (default {@link DEFAULT_HISTORY_CHANNELS_MAX}); the longest unused one goes first. */
+  readonly historyChannelsMax?: number;
+}
+
+/** Default of {@link MemoryBrokerOptions.historyChannelsMax}. */
+export const DEFAULT_HISTORY_CHANNELS_MAX = 10_000;
+
+const TAKEN = Promise.resolve();
+
+/**
+ * What hubs in one process meet on: give the same one to `memory({ broker })` of each. Messages are passed on by
+ * reference, as they are.
+ */
+export class MemoryBroker {
+  readonly historyMax: number;
+  readonly #sinks = new Map<string, ChannelSink<unknown>[]>();
+  #patterns: readonly PatternSink[] = [];
+  readonly #histories = new Map<string, History>();
+  /** Begins every id, so that ids of an earlier broker are not taken for ours. */
+  readonly #epoch = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
+
+  readonly #historyChannelsMax: number;
+  #historiesMade = 0;
+
+  constructor(options: MemoryBrokerOptions = {}) {
+    const { historyMax = 0, historyChannelsMax = DEFAULT_HISTORY_CHANNELS_MAX } = options;
+    if (!Number.isSafeInteger(historyMax) || historyMax < 0) {
+      throw new MillraceError('INVALID_ARGUMENT', `historyMax must be a whole number from 0 on, not ${historyMax}.`);
+    }
+    this.historyMax = historyMax;
+    this.#historyChannelsMax = historyChannelsMax;
+  }
+
+  publish(channel: string, message: unknown): void {
+    const id = this.historyMax === 0 ? undefined : this.#history(channel).add(message);
+    const sinks = this.#sinks.get(channel);
+    if (sinks !== undefined) for (const sink of sinks) sink.message(channel, message, id);
+    for (const { matches, sink } of this.#patterns) if (matches(channel)) sink.message(channel, message, id);
+  }
+
+  subscribe(channel: string, sink: ChannelSink<unknown>): DriverSubscription {
+    this.#sinks.set(channel, [...(this.#sinks.get(channel) ?? []), sink]);
+    const unsubscribe = async () => {
+      const rest = (this.#sinks.get(channel) ?? []).filter((each) => each !== sink);
+      if (rest.length > 0) this.#sinks.set(channel, rest);
+      else this.#sinks.delete(channel);
+    };
+    return this.historyMax === 0 ? { unsubscribe } : { unsubscribe, position: this.#history(channel).position };
+  }
+
+  subscribePattern(pattern: string, sink: ChannelSink<unknown>): DriverSubscription {
+    const entry = { matches: patternMatcher(pattern), sink };
+    this.#patterns = [...this.#patterns, entry];
+    return {
+      unsubscribe: async () => {
+        this.#patterns = this.#patterns.filter((each) => each !== entry);
+      },
+    };
+  }
+
+  /** See `DriverConnection.replay`. */
+  replay(channel: string, after: string): Replayed<unknown>[] {
+    return this.#history(channel).after(after);
+  }
+
+  #history(channel: string): History {
+    let history = this.#histories.get(channel);
+    if (history === undefined) {
+      // A channel that was forgotten begins anew under a later epoch: its old ids must not be taken for new ones.
+      const serial = (this.#historiesMade++).toString(36).padStart(8, '0');
+      history = new History(`${this.#epoch}.${serial}`, this.historyMax);
+      if (this.#histories.size >= this.#historyChannelsMax) {
+        this.#histories.delete(this.#histories.keys().next().value as string);
+      }
+    } else this.#histories.delete(channel);
+    this.#histories.set(channel, history);
+    return history;
+  }
+}
+
+interface PatternSink {
+  readonly matches: (name: string) => boolean;
+  readonly sink: ChannelSink<unknown>;
+}
+
+/** The newest messages of one channel, in a ring. */
+class History {
+  readonly #epoch: string;
+  readonly #max: number;
+  readonly #ring: unknown[] = [];
+  #count = 0;
+
+  constructor(epoch: string, max: number) {
+    this.#epoch = epoch;
+    this.#max = max;
+  }
+
+  /** The id of the newest message. */
+  get position(): string {
+    return this.#id(this.#count);
+  }
+
+  add(message: unknown): string {
+    this.#ring[this.#count % this.#max] = message;
+    this.#count++;
+    return this.position;
+  }
+
+  after(id: string): Replayed<unknown>[] {
+    const [epoch, digits = ''] = id.split('-');
+    const from = Number.parseInt(digits, 36);
+    if (epoch !== this.#epoch || !(from >= this.#count - this.#max && from <= this.#count)) {
+      throw new MillraceError(
+        'HUB_HISTORY_GONE',
+        `The last ${this.#max} messages of a channel are kept, and ${JSON.stringify(id)} is older or of another run: start from the present state.`,
+      );
+    }
+    const replayed: Replayed<unknown>[] = [];
+    for (let at = from; at < this.#count; at++) {
+      replayed.push({ id: this.#id(at + 1), payload: this.#ring[at % this.#max] });
+    }
+    return replayed;
+  }
+
+  #id(count: number): string {
+    // Eleven digits in base 36 hold every safe integer, so that ids sort as text.
+    return `${this.#epoch}-${count.toString(36).padStart(11, '0')}`;
+  }
+}
+
+/** Options of {@link memory}. */
+export interface MemoryOptions extends MemoryBrokerOptions {
+  /** The broker to share with other hubs (default: one of its own). */
+  readonly broker?: MemoryBroker;
+}
+
+const abilities: DriverAbilities = {
+  ordering: true,
+  replay: false,
+  patterns: true,
+  atLeastOnce: true,
+  maxMessageBytes: Number.POSITIVE_INFINITY,
+};
+
+/** A hub within the process: nothing is encoded, subscribers get the very value that was published. */
+export function memory(options: MemoryOptions = {}): Driver<unknown> {
+  const broker = options.broker ?? new MemoryBroker(options);
+  return {
+    name: 'memory',
+    carries: 'values',
+    abilities: { ...abilities, replay: broker.historyMax > 0 },
+    names: plainNames,
+    connect: async () => new MemoryConnection(broker),
+  };
+}
+
+class MemoryConnection implements DriverConnection<unknown> {
+  readonly #broker: MemoryBroker;
+  readonly #subscriptions = new Set<DriverSubscription>();
+
+  constructor(broker: MemoryBroker) {
+    this.#broker = broker;
+  }
+
+  publish(channel: string, message: unknown): Promise<void> {
+    this.#broker.publish(channel, message);
+    return TAKEN;
+  }
+
+  async subscribe(channel: string, sink: ChannelSink<unknown>): Promise<DriverSubscription> {
+    return this.#keep(this.#broker.subscribe(channel, sink));
+  }
+
+  async subscribePattern(pattern: string, sink: ChannelSink<unknown>): Promise<DriverSubscription> {
+    return this.#keep(this.#broker.subscribePattern(pattern, sink));
+  }
+
+  async *replay(channel: string, after: string): AsyncIterable<Replayed<unknown>> {
+    yield* this.#broker.replay(channel, after);
+  }
+
+  async close(): Promise<void> {
+    for (const subscription of this.#subscriptions) await subscription.unsubscribe();
+  }
+
+  #keep(subscription: DriverSubscription): DriverSubscription {
+    const kept: DriverSubscription = {
+      ...subscription,
+      unsubscribe: async () => {
+        this.#subscriptions.delete(kept);
+        await subscription.unsubscribe();
+      },
+    };
+    this.#subscriptions.add(kept);
+    return kept;
+  }
+}
+
+/** `memory:`, or `memory:?history=1000` to keep the newest messages of each channel. */
+export function driverFromUrl(url: string): Driver<unknown> {
+  const history = new URL(url).searchParams.get('history');
+  return memory(history === null ? {} : { historyMax: Number(history) });
+}

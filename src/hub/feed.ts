@@ -1,0 +1,134 @@
+import { EventStream } from '../event-stream/index.js';
+import type { HubEvent } from './channels.js';
+import type { Codec } from './codec.js';
+import type { ChannelSink, DriverSubscription, Gap } from './driver.js';
+import { patternMatcher } from './names.js';
+import type { HubSubscription } from './subscription.js';
+
+/**
+ * One channel (or pattern) of the hub: its one subscription on the broker, and the feeds of this process that it goes
+ * to. It is the sink that the driver fills.
+ */
+export class Channel implements ChannelSink<unknown> {
+  readonly key: string;
+  readonly name: string;
+  readonly pattern: string | undefined;
+  feeds: Feed[] = [];
+  /** Set once the broker has confirmed the subscription. */
+  subscription: DriverSubscription | undefined;
+  /** Settles when the broker has confirmed or refused it. */
+  ready: Promise<void> = Promise.resolve();
+  /** The id of the newest message, or of the point where the subscription began. Only where the driver can replay. */
+  position: string | undefined;
+  readonly #codec: () => Codec | undefined;
+  readonly #matches: ((name: string) => boolean) | undefined;
+
+  /** `codec` is asked when there is something to decode; it answers with none where the driver carries values. */
+  constructor(name: string, isPattern: boolean, codec: () => Codec | undefined) {
+    this.key = channelKey(name, isPattern);
+    this.name = name;
+    this.pattern = isPattern ? name : undefined;
+    this.#matches = isPattern ? patternMatcher(name) : undefined;
+    this.#codec = codec;
+  }
+
+  message(channel: string, payload: unknown, id?: string): void {
+    if (this.#matches !== undefined && !this.#matches(channel)) return;
+    if (id !== undefined) this.position = id;
+    const event = this.decode(channel, payload);
+    for (const feed of this.feeds) feed.publish(event, id);
+  }
+
+  /** What arrived, as an event without an id; a gap when it cannot be read. */
+  decode(channel: string, payload: unknown): HubEvent {
+    const codec = this.#codec();
+    let message = payload;
+    if (codec !== undefined) {
+      try {
+        message = codec.decode(payload as Uint8Array);
+      } catch (error) {
+        const detail = error instanceof Error ? error.message : String(error);
+        return gapEvent(this, { reason: 'undecodable', missed: 1, detail });
+      }
+    }
+    return this.pattern === undefined ? { channel, message } : { channel, message, pattern: this.pattern };
+  }
+
+  gap(gap: Gap): void {
+    for (const feed of this.feeds) feed.stream.publish(gapEvent(this, gap));
+  }
+}
+
+/** Keeps channels and patterns of the same text apart. */
+export function channelKey(name: string, isPattern: boolean): string {
+  return (isPattern ? 'p' : 'c') + name;
+}
+
+/** The event that tells subscribers of a channel of a gap. */
+export function gapEvent(channel: Channel, gap: Gap): HubEvent {
+  return channel.pattern === undefined
+    ? { channel: channel.name, gap }
+    : { channel: channel.name, gap, pattern: channel.pattern };
+}
+
+/**
+ * The event stream of one set of channels, shared by all subscribers of that same set: what arrives is put there
+ * once, in the order of its arrival, however many they are.
+ */
+export class Feed {
+  readonly key: string;
+  readonly channels: readonly Channel[];
+  readonly maxLag: number;
+  readonly stream: EventStream<HubEvent>;
+  readonly subscriptions = new Set<HubSubscription>();
+
+  constructor(key: string, channels: readonly Channel[], maxLag: number) {
+    this.key = key;
+    this.channels = channels;
+    this.maxLag = maxLag;
+    this.stream = new EventStream<HubEvent>({ maxLag });
+    for (const channel of channels) channel.feeds = [...channel.feeds, this];
+  }
+
+  publish(event: HubEvent, id: string | undefined): void {
+    if (id === undefined || event.gap !== undefined) this.stream.publish(event);
+    else this.stream.publish({ ...event, id: this.channels.length === 1 ? id : this.#positions() });
+  }
+
+  /** Takes the feed out of its channels; returns those that have none left. */
+  detach(): Channel[] {
+    for (const channel of this.channels) channel.feeds = channel.feeds.filter((each) => each !== this);
+    return this.channels.filter((channel) => channel.feeds.length === 0);
+  }
+
+  #positions(): string {
+    return formatPositions(this.channels.map(({ name, pattern, position }) => [name, pattern ? undefined : position]));
+  }
+}
+
+/**
+ * Where a subscriber of several channels stands, as one id: `chat=17;news=4`, names percent-encoded. Channels without a
+ * position are left out.
+ */
+export function formatPositions(positions: Iterable<readonly [channel: string, id: string | undefined]>): string {
+  const parts: string[] = [];
+  for (const [channel, id] of positions) if (id !== undefined) parts.push(`${encodeURIComponent(channel)}=${id}`);
+  return parts.join(';');
+}
+
+/** The positions in an id made by a feed of these channels; none for a channel that it does not tell of. */
+export function parsePositions(id: string, channels: readonly Channel[]): Map<Channel, string> {
+  const positions = new Map<Channel, string>();
+  const named = channels.filter((channel) => channel.pattern === undefined);
+  if (channels.length === 1 && named.length === 1 && !id.includes('=')) {
+    positions.set(named[0] as Channel, id);
+    return positions;
+  }
+  const byName = new Map(named.map((channel) => [encodeURIComponent(channel.name), channel]));
+  for (const part of id.split(';')) {
+    const at = part.indexOf('=');
+    const channel = byName.get(part.slice(0, at));
+    if (at > 0 && channel !== undefined) positions.set(channel, part.slice(at + 1));
+  }
+  return positions;
+}

@@ -1,0 +1,454 @@
+import { isMillraceError, MillraceError } from '../errors.js';
+import type { HubEvent, HubGap } from './channels.js';
+import { type Codec, jsonCodec } from './codec.js';
+import { Deadline, orAborted, settledWithin } from './deadline.js';
+import type { Driver, DriverAbilities, DriverConnection } from './driver.js';
+import { Channel, channelKey, Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
+import type { HubStatus, SubscribeOptions } from './hub.js';
+import { checkChannelName } from './names.js';
+import { PendingPublishes } from './pending-publishes.js';
+import { HubSubscription, type Resumed } from './subscription.js';
+
+/** The checked options of a hub. */
+export interface HubLimits {
+  readonly codec: Codec | undefined;
+  readonly maxLag: number;
+  readonly connectTimeoutMs: number;
+  readonly publishTimeoutMs: number;
+  readonly publishesMax: number;
+  readonly channelsMax: number;
+  readonly channelBytesMax: number;
+  readonly messageBytesMax: number;
+  readonly onStatus: ((status: HubStatus, cause?: unknown) => void) | undefined;
+}
+
+/** How long `close` waits for a driver that does not come to an end. */
+export const CLOSE_TIMEOUT_MS = 5_000;
+
+/** How many events a resumed subscription may have to catch up on; more are a gap. */
+export const REPLAY_MAX = 65_536;
+
+/**
+ * What is the same for all brokers: the connection and its states, the channels and who listens to them, the way of a
+ * message in and out. `Hub` in hub.ts is its public, typed face.
+ */
+export class HubCore {
+  readonly #load: () => Promise<Driver>;
+  readonly #limits: HubLimits;
+  #driver: Driver | undefined;
+  /** Absent where the driver carries values. */
+  #codec: Codec | undefined;
+  #carriesValues = false;
+  #connection: DriverConnection | undefined;
+  #connecting: Promise<DriverConnection> | undefined;
+  #messageBytesMax: number;
+  #status: HubStatus = 'idle';
+  /** Aborts when the hub closes. */
+  readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
+  readonly #channels = new Map<string, Channel>();
+  readonly #feeds = new Map<string, Feed>();
+  /** By channel key: unsubscribes that a new subscribe has to wait for. */
+  readonly #leaving = new Map<string, Promise<void>>();
+  /** Settles when all subscribes so far have: publishes wait for it. */
+  #gate: Promise<unknown> | undefined;
+  readonly #pending: PendingPublishes;
+  /** Resolves at the next change to `connected`. Only while the connection is down. */
+  #restored: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
+  #checkedName = '';
+
+  constructor(driver: Driver | undefined, load: () => Promise<Driver>, limits: HubLimits) {
+    this.#load = load;
+    this.#limits = limits;
+    this.#codec = limits.codec ?? jsonCodec;
+    this.#messageBytesMax = limits.messageBytesMax;
+    this.#pending = new PendingPublishes(limits.publishesMax, limits.publishTimeoutMs);
+    if (driver !== undefined) this.#adopt(driver);
+  }
+
+  get abilities(): DriverAbilities | undefined {
+    return this.#driver?.abilities;
+  }
+
+  get status(): HubStatus {
+    return this.#status;
+  }
+
+  get channelCount(): number {
+    return this.#channels.size;
+  }
+
+  async connect(): Promise<void> {
+    await this.#connect();
+  }
+
+  publish(channels: string | readonly string[], message: unknown): Promise<void> {
+    if (typeof channels === 'string') return this.#publishOne(channels, message);
+    if (!Array.isArray(channels)) {
+      return Promise.reject(new MillraceError('HUB_CHANNEL_INVALID', 'Give publish a channel name or a list of them.'));
+    }
+    const names = [...new Set<string>(channels)];
+    return Promise.all(names.map((name) => this.#publishOne(name, message))).then(() => undefined);
+  }
+
+  subscribe(
+    channels: unknown,
+    options: SubscribeOptions & { readonly onGap?: (gap: HubGap) => void } = {},
+  ): HubSubscription {
+    const targets = this.#targets(channels);
+    if (this.#closed !== undefined) throw closedError();
+    const feed = this.#feed(targets);
+    const ready = Promise.all(feed.channels.map((channel) => channel.ready)).then(() => undefined);
+    const subscription = new HubSubscription({
+      feed,
+      ready,
+      resume: options.after === undefined ? undefined : this.#resume(feed, options.after, ready),
+      onGap: options.onGap,
+      whenLagging: options.whenLagging ?? 'gap',
+      signal: options.signal,
+      leave: (each) => this.#leave(feed, each),
+    });
+    if (!options.signal?.aborted) feed.subscriptions.add(subscription);
+    return subscription;
+  }
+
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  // The connection.
+
+  #connect(): Promise<DriverConnection> {
+    if (this.#connection !== undefined) return Promise.resolve(this.#connection);
+    if (this.#closed !== undefined) return Promise.reject(closedError());
+    if (this.#connecting === undefined) {
+      const attempt = this.#open();
+      this.#connecting = attempt;
+      const forget = () => {
+        this.#connecting = undefined;
+      };
+      attempt.then(forget, forget);
+    }
+    return this.#connecting;
+  }
+
+  async #open(): Promise<DriverConnection> {
+    this.#setStatus('connecting');
+    const { connectTimeoutMs } = this.#limits;
+    const attempt = this.#deadline();
+    try {
+      const driver = this.#driver ?? (await this.#load());
+      this.#adopt(driver);
+      const connecting = driver.connect({
+        signal: attempt.signal,
+        connectTimeoutMs,
+        onStatus: (status, cause) => this.#setStatus(status, cause),
+      });
+      const connection = await orAborted(connecting, attempt.signal, (late) => late.close());
+      this.#connection = connection;
+      this.#messageBytesMax = Math.min(
+        this.#limits.messageBytesMax,
+        driver.abilities.maxMessageBytes,
+        connection.maxMessageBytes ?? Number.POSITIVE_INFINITY,
+      );
+      if (this.#status === 'connecting') this.#setStatus('connected');
+      attempt.met();
+      return connection;
+    } catch (error) {
+      attempt.clear();
+      if (this.#closed === undefined) this.#setStatus('idle', error);
+      throw unavailable(error, this.#driver?.name);
+    }
+  }
+
+  #deadline(): Deadline {
+    const timeoutMs = this.#limits.connectTimeoutMs;
+    const late = () =>
+      new MillraceError('HUB_UNAVAILABLE', `The broker did not answer within ${timeoutMs} ms.`, { timeoutMs });
+    return new Deadline(timeoutMs, late, this.#closing.signal);
+  }
+
+  #adopt(driver: Driver): void {
+    this.#driver = driver;
+    this.#carriesValues = driver.carries === 'values';
+    if (this.#carriesValues) this.#codec = undefined;
+  }
+
+  #setStatus(status: HubStatus, cause?: unknown): void {
+    if (this.#status === status || this.#status === 'closed') return;
+    this.#status = status;
+    if (status === 'reconnecting') this.#restored ??= withResolver();
+    else if (this.#restored !== undefined) {
+      this.#restored.resolve();
+      this.#restored = undefined;
+    }
+    this.#limits.onStatus?.(status, cause);
+  }
+
+  // The way out.
+
+  #publishOne(channel: string, message: unknown): Promise<void> {
+    let payload = message;
+    try {
+      if (channel !== this.#checkedName) {
+        checkChannelName(channel, this.#limits.channelBytesMax);
+        this.#checkedName = channel;
+      }
+      if (this.#closed !== undefined) throw closedError();
+      if (this.#connection !== undefined && !this.#carriesValues) payload = this.#encode(message);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const connection = this.#connection;
+    if (connection === undefined) return this.#publishFirst(channel, message);
+    if (this.#gate !== undefined && this.#status === 'connected') {
+      return this.#gate.then(() => this.#send(connection, channel, payload));
+    }
+    return this.#send(connection, channel, payload);
+  }
+
+  /** Before there is a connection the driver, and with it the codec, may not be known either. */
+  #publishFirst(channel: string, message: unknown): Promise<void> {
+    return Promise.all([this.#connect(), this.#gate]).then(([connection]) =>
+      this.#send(connection, channel, this.#carriesValues ? message : this.#encode(message)),
+    );
+  }
+
+  #send(connection: DriverConnection, channel: string, payload: unknown): Promise<void> {
+    if (this.#carriesValues) return connection.publish(channel, payload as Uint8Array);
+    return this.#pending.run(() => connection.publish(channel, payload as Uint8Array));
+  }
+
+  #encode(message: unknown): Uint8Array {
+    let bytes: Uint8Array;
+    try {
+      bytes = (this.#codec as Codec).encode(message);
+    } catch (cause) {
+      if (isMillraceError(cause)) throw cause;
+      throw new MillraceError(
+        'HUB_MESSAGE_INVALID',
+        `The message cannot be encoded: ${cause instanceof Error ? cause.message : String(cause)}`,
+        {},
+        { cause },
+      );
+    }
+    if (bytes.length > this.#messageBytesMax) {
+      throw new MillraceError(
+        'HUB_MESSAGE_TOO_LARGE',
+        `The message has ${bytes.length} bytes and may have ${this.#messageBytesMax}: split it, or send a reference.`,
+        { bytes: bytes.length, bytesMax: this.#messageBytesMax },
+      );
+    }
+    return bytes;
+  }
+
+  // The way in.
+
+  /** Checks what a caller wants to follow: key of the channel to its name and kind. */
+  #targets(channels: unknown): Map<string, { readonly name: string; readonly isPattern: boolean }> {
+    const targets = new Map<string, { readonly name: string; readonly isPattern: boolean }>();
+    for (const target of Array.isArray(channels) ? channels : [channels]) {
+      const pattern: unknown = (target as { pattern?: unknown } | null | undefined)?.pattern;
+      const isPattern = typeof target === 'object' && pattern !== undefined;
+      const name = isPattern ? pattern : target;
+      checkChannelName(name, this.#limits.channelBytesMax);
+      if (isPattern && this.#driver?.abilities.patterns === false) throw this.#noPatterns();
+      targets.set(channelKey(name, isPattern), { name, isPattern });
+    }
+    if (targets.size === 0) {
+      throw new MillraceError('HUB_CHANNEL_INVALID', 'Give subscribe at least one channel.');
+    }
+    const added = [...targets.keys()].filter((key) => !this.#channels.has(key)).length;
+    if (this.#channels.size + added > this.#limits.channelsMax) {
+      throw new MillraceError(
+        'HUB_BUSY',
+        `The hub follows ${this.#channels.size} channels already: close subscriptions, or raise channelsMax.`,
+        { channelsMax: this.#limits.channelsMax },
+      );
+    }
+    return targets;
+  }
+
+  #noPatterns(): MillraceError {
+    const name = this.#driver?.name ?? 'this';
+    return new MillraceError(
+      'HUB_PATTERNS_UNSUPPORTED',
+      `The ${name} broker cannot subscribe by pattern: name the channels.`,
+    );
+  }
+
+  #feed(targets: Map<string, { readonly name: string; readonly isPattern: boolean }>): Feed {
+    const keys = [...targets.keys()].sort();
+    const key = JSON.stringify(keys);
+    let feed = this.#feeds.get(key);
+    if (feed === undefined) {
+      const channels = [...targets].map(([each, target]) => {
+        let channel = this.#channels.get(each);
+        if (channel === undefined) {
+          channel = new Channel(target.name, target.isPattern, () => this.#codec);
+          this.#channels.set(each, channel);
+          channel.ready = this.#openChannel(channel);
+          this.#holdPublishes(channel.ready);
+        }
+        return channel;
+      });
+      feed = new Feed(key, channels, this.#limits.maxLag);
+      this.#feeds.set(key, feed);
+    }
+    return feed;
+  }
+
+  #holdPublishes(ready: Promise<void>): void {
+    const gate = Promise.allSettled([this.#gate, ready]);
+    this.#gate = gate;
+    // The first reaction to it, so that publishes which waited still come before those made after.
+    gate.then(() => {
+      if (this.#gate === gate) this.#gate = undefined;
+    });
+  }
+
+  async #openChannel(channel: Channel): Promise<void> {
+    try {
+      await this.#leaving.get(channel.key);
+      const connection = await this.#connect();
+      const subscription = await this.#subscribeOnBroker(connection, channel);
+      channel.subscription = subscription;
+      channel.position ??= subscription.position;
+      if (this.#channels.get(channel.key) !== channel) this.#unsubscribe(channel);
+    } catch (error) {
+      // Whoever comes next tries anew.
+      if (this.#channels.get(channel.key) === channel) this.#channels.delete(channel.key);
+      for (const feed of channel.feeds) this.#dropFeed(feed);
+      throw error;
+    }
+  }
+
+  /** Asks the broker, and asks again when the connection is lost meanwhile, for as long as a connection may take. */
+  async #subscribeOnBroker(connection: DriverConnection, channel: Channel) {
+    if (channel.pattern !== undefined && connection.subscribePattern === undefined) throw this.#noPatterns();
+    const deadline = this.#deadline();
+    const { signal } = deadline;
+    for (;;) {
+      try {
+        if (this.#restored !== undefined) await orAborted(this.#restored.promise, signal);
+        const subscribing =
+          channel.pattern === undefined
+            ? connection.subscribe(channel.name, channel)
+            : (connection.subscribePattern as NonNullable<DriverConnection['subscribePattern']>)(channel.name, channel);
+        const subscription = await orAborted(subscribing, signal, (late) => late.unsubscribe());
+        deadline.clear();
+        return subscription;
+      } catch (error) {
+        if (signal.aborted || this.#restored === undefined) {
+          deadline.clear();
+          throw this.#closed === undefined ? unavailable(error, this.#driver?.name) : closedError();
+        }
+      }
+    }
+  }
+
+  #leave(feed: Feed, subscription: HubSubscription): void {
+    feed.subscriptions.delete(subscription);
+    if (feed.subscriptions.size === 0 && this.#closed === undefined) this.#dropFeed(feed);
+  }
+
+  #dropFeed(feed: Feed): void {
+    if (this.#feeds.get(feed.key) !== feed) return;
+    this.#feeds.delete(feed.key);
+    for (const channel of feed.detach()) {
+      if (this.#channels.get(channel.key) !== channel) continue;
+      this.#channels.delete(channel.key);
+      if (channel.subscription !== undefined) this.#unsubscribe(channel);
+    }
+  }
+
+  #unsubscribe(channel: Channel): void {
+    const leaving = Promise.resolve(channel.subscription?.unsubscribe()).catch(() => {});
+    this.#leaving.set(channel.key, leaving);
+    leaving.then(() => {
+      if (this.#leaving.get(channel.key) === leaving) this.#leaving.delete(channel.key);
+    });
+  }
+
+  /** Reads what a returning subscriber missed. Where that cannot be had, a gap takes its place. */
+  async #resume(feed: Feed, after: string, ready: Promise<void>): Promise<Resumed> {
+    await ready;
+    const positions = parsePositions(after, feed.channels);
+    const events: HubEvent[] = [];
+    const seen = new Map<string, string>();
+    for (const channel of feed.channels) {
+      const from = positions.get(channel);
+      try {
+        if (from === undefined) throw new MillraceError('HUB_HISTORY_GONE', 'There is no position for this channel.');
+        for await (const { id, payload } of this.#replay(channel.name, from)) {
+          if (events.length >= REPLAY_MAX) throw new MillraceError('HUB_HISTORY_GONE', 'There is too much to replay.');
+          positions.set(channel, id);
+          seen.set(channel.name, id);
+          const event = channel.decode(channel.name, payload);
+          if (event.gap !== undefined) events.push(event);
+          else events.push({ ...event, id: feed.channels.length === 1 ? id : positionsOf(feed, positions) });
+        }
+      } catch (error) {
+        if (!isMillraceError(error, 'HUB_HISTORY_GONE')) throw error;
+        if (channel.position !== undefined) positions.set(channel, channel.position);
+        events.push(gapEvent(channel, { reason: 'history', detail: error.message }));
+      }
+    }
+    return { events, seen };
+  }
+
+  #replay(channel: string, after: string) {
+    const replay = this.#connection?.replay?.(channel, after, this.#closing.signal);
+    if (replay === undefined) {
+      throw new MillraceError('HUB_HISTORY_GONE', 'This broker keeps no history: start from the present state.');
+    }
+    return replay;
+  }
+
+  // The end.
+
+  async #close(): Promise<void> {
+    const connecting = this.#connecting;
+    const connection = this.#connection;
+    // From here on every call is refused: `#closed` is set once this function has returned its promise.
+    await Promise.resolve();
+    this.#setStatus('closed');
+    this.#closing.abort(closedError());
+    await settledWithin(connection?.close() ?? Promise.resolve(connecting), CLOSE_TIMEOUT_MS);
+    this.#pending.rejectAll(closedError());
+    for (const feed of this.#feeds.values()) {
+      feed.stream.close();
+      for (const subscription of feed.subscriptions) subscription.end();
+    }
+    this.#feeds.clear();
+    this.#channels.clear();
+  }
+}
+
+function positionsOf(feed: Feed, positions: ReadonlyMap<Channel, string>): string {
+  return formatPositions(feed.channels.map((channel) => [channel.name, positions.get(channel)]));
+}
+
+function closedError(): MillraceError {
+  return new MillraceError('HUB_CLOSED', 'The hub is closed: make a new one with createHub.');
+}
+
+/** The error of a driver as one of ours. */
+function unavailable(error: unknown, name = 'hub'): MillraceError {
+  if (isMillraceError(error)) return error;
+  const reason = error instanceof Error ? error.message : String(error);
+  return new MillraceError('HUB_UNAVAILABLE', `The ${name} broker cannot be used: ${reason}`, {}, { cause: error });
+}
+
+function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: () => void = () => {};
+  const promise = new Promise<void>((fulfil) => {
+    resolve = fulfil;
+  });
+  return { promise, resolve };
+}
