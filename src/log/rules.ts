@@ -52,7 +52,10 @@ export function decideAppend(
     const { contentType } = append;
     if (contentType !== undefined && contentType !== stream.contentType) checkContentType(stream, contentType);
     if (stream.json && data[data.length - 1] !== NEWLINE) {
-      throw new MillraceError('INVALID_JSON', 'What is appended to a JSON stream must be whole lines, each ended by \\n.');
+      throw new MillraceError(
+        'INVALID_JSON',
+        'What is appended to a JSON stream must be whole lines, each ended by \\n.',
+      );
     }
   }
   if (stamp !== undefined && decideProducer(stamp, producer) === 'duplicate') return 'duplicate';

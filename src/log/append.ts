@@ -1,0 +1,142 @@
+import { MillraceError } from '../errors.js';
+import { Operation } from './commit.js';
+import type { Core } from './core.js';
+import { checkSize } from './create.js';
+import { checkStreamPath } from './path.js';
+import { decideAppend, type ProducerState } from './rules.js';
+import type { Session } from './session.js';
+import type { Append, Appended, Durability, ProducerStamp, SessionAppendOptions } from './store.js';
+import type { Stream } from './stream.js';
+import { gone, notFound } from './streams.js';
+
+/** `Store.append`. */
+export function append(core: Core, path: string, request: Append): Promise<Appended> {
+  // Above the limit on what is pending appends wait in line; nothing of them is checked before their turn.
+  if (!core.admission.isOpen) return core.admission.wait(() => appendNow(core, path, request));
+  return appendNow(core, path, request);
+}
+
+/** `AppendSession.append`. */
+export function appendFromSession(
+  core: Core,
+  session: Session,
+  data: Uint8Array,
+  options: SessionAppendOptions,
+): Promise<Appended> {
+  if (!core.admission.isOpen) return core.admission.wait(() => sessionNow(core, session, data, options));
+  return sessionNow(core, session, data, options);
+}
+
+function appendNow(core: Core, path: string, request: Append): Promise<Appended> {
+  let stream: Stream | undefined;
+  try {
+    core.checkOpen();
+    checkStreamPath(path);
+    checkSize(request.data, core.options.appendBytesMax);
+    stream = core.next(path);
+    if (stream === undefined) throw notFound(path);
+    if (stream.gone === 'soft') throw gone(path);
+    const { session } = stream;
+    if (session !== undefined) {
+      if (session.releasing === undefined) throw appenderActive(path);
+      return session.releasing.then(() => append(core, path, request));
+    }
+    const { producer } = request;
+    const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
+    if (decideAppend(stream.next, request, known) === 'duplicate') return duplicate(core, stream, known);
+    return accept(core, stream, request, request.producer, known?.fence ?? -1);
+  } catch (error) {
+    if (stream === undefined || stream.pending === 0) return Promise.reject(error);
+    // It was refused for what may still be taken back: the answer is true only once that is committed.
+    return core.commits.settled(stream).then(
+      () => Promise.reject(error),
+      () => append(core, path, request),
+    );
+  }
+}
+
+function sessionNow(core: Core, session: Session, data: Uint8Array, options: SessionAppendOptions): Promise<Appended> {
+  const { stream } = session;
+  try {
+    core.checkOpen();
+    session.checkAlive();
+    checkSize(data, core.options.appendBytesMax);
+    const request: Append = {
+      data,
+      durability: session.durability,
+      ...(options.close === undefined ? undefined : { close: options.close }),
+    };
+    const { producer } = session;
+    const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
+    if (decideAppend(stream.next, request, undefined) === 'duplicate') return duplicate(core, stream, known);
+    if (producer === undefined) return accept(core, stream, request, undefined, -1);
+    const last = known !== undefined && known.epoch === producer.epoch ? known.seq : -1;
+    const stamp = { id: producer.id, epoch: producer.epoch, seq: last + (options.count ?? 1) };
+    return accept(core, stream, request, stamp, known?.fence ?? -1);
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
+/** Gives the append its offset and queues it: from here on it is committed, or refused with all that came after it. */
+function accept(
+  core: Core,
+  stream: Stream,
+  request: Append,
+  stamp: ProducerStamp | undefined,
+  fence: number,
+): Promise<Appended> {
+  const { data, close = false, streamSeq, durability = core.options.durability } = request;
+  const { next } = stream;
+  const operation = new Operation('append', stream);
+  operation.durable = isDurable(durability);
+  operation.offset = next.tail;
+  if (data !== undefined && data.length > 0) {
+    operation.data = data;
+    next.tail += data.length;
+  }
+  if (stamp !== undefined) {
+    const state: ProducerState = { epoch: stamp.epoch, seq: stamp.seq, fence };
+    stream.setNextProducer(stamp.id, state);
+    operation.producer = stamp;
+    operation.producerState = state;
+  }
+  if (streamSeq !== undefined) {
+    next.streamSeq = streamSeq;
+    operation.streamSeq = streamSeq;
+  }
+  if (close) {
+    next.closed = true;
+    next.closedBy = stamp;
+    operation.close = true;
+  }
+  operation.result =
+    stamp === undefined
+      ? { offset: next.tail, duplicate: false, closed: next.closed }
+      : { offset: next.tail, duplicate: false, closed: next.closed, producer: { epoch: stamp.epoch, seq: stamp.seq } };
+  return core.commits.commit(operation) as Promise<Appended>;
+}
+
+function duplicate(core: Core, stream: Stream, known: ProducerState | undefined): Promise<Appended> {
+  const { next } = stream;
+  const result: Appended = {
+    offset: next.tail,
+    duplicate: true,
+    closed: next.closed,
+    ...(known === undefined ? undefined : { producer: { epoch: known.epoch, seq: known.seq } }),
+  };
+  if (stream.pending === 0) return Promise.resolve(result);
+  // The first one may still be on its way.
+  return core.commits.settled(stream).then(() => result);
+}
+
+function isDurable(durability: Durability): boolean {
+  return durability === 'fsync';
+}
+
+export function appenderActive(path: string): MillraceError {
+  return new MillraceError(
+    'APPENDER_ACTIVE',
+    `Another appender has ${path} to itself. Wait until it leaves, or take over with a higher epoch of its producer.`,
+  );
+}

@@ -1,0 +1,380 @@
+import { MillraceError } from '../errors.js';
+import type { AppendStep, Medium, Step } from './medium.js';
+import type { ProducerState } from './rules.js';
+import type { Appended, ProducerStamp } from './store.js';
+import type { Stream, StreamSnapshot } from './stream.js';
+
+/** How many bytes one commit holds before the next one begins (a single larger append is a commit of its own). */
+export const COMMIT_BYTES_MAX = 8 * 1024 * 1024;
+
+/** What an operation weighs in memory besides its bytes, for the limits on what may be pending. */
+const OPERATION_BYTES = 256;
+
+const EMPTY = new Uint8Array(0);
+
+export type OperationKind = 'append' | 'fence' | 'touch' | 'create' | 'state' | 'delete' | 'forget' | 'barrier';
+
+/** Something accepted that waits for its commit. One class with plain fields: there may be 100,000 of them a second. */
+export class Operation {
+  readonly kind: OperationKind;
+  readonly stream: Stream;
+  /** Whether it needs the disk, or only the page cache. */
+  durable = true;
+  data: Uint8Array = EMPTY;
+  offset = 0;
+  close = false;
+  producer: ProducerStamp | undefined;
+  /** The producer's state after it. */
+  producerState: ProducerState | undefined;
+  streamSeq: string | undefined;
+  /** Of `delete`. */
+  soft = false;
+  /** Of `create` (a fork's source). */
+  source: Stream | undefined;
+  /** Of `create` and `state`. */
+  snapshot: StreamSnapshot | undefined;
+  /** Called in the order of commits, before the operation resolves. */
+  onCommitted: (() => void) | undefined;
+  result: Appended | undefined;
+  resolve: (result: Appended | undefined) => void = nothing;
+  reject: (error: unknown) => void = nothing;
+
+  constructor(kind: OperationKind, stream: Stream) {
+    this.kind = kind;
+    this.stream = stream;
+  }
+
+  get weight(): number {
+    return this.data.length + OPERATION_BYTES;
+  }
+}
+
+/** What the engine does when a commit went through, or not. */
+export interface CommitListener {
+  /** The step is durable and applied: make it visible. */
+  visible(step: Step): void;
+  /** The stream's accepted operations will not be committed; its next state is the committed one again. */
+  rolledBack(stream: Stream, error: unknown): void;
+  /** The stream's file was changed by others: forget what memory knows of it. */
+  forget(stream: Stream): void;
+  /** Nothing can be committed any more. */
+  failed(error: Error): void;
+  /** `pendingBytes` went down. */
+  drained(): void;
+}
+
+/**
+ * One commit for all streams. Everything that waits is written to the journal at once and synced at once; while a
+ * batch syncs the next one gathers. Then, in order: bytes to the streams' places, visible to readers, acknowledged.
+ */
+export class GroupCommit {
+  readonly #medium: Medium;
+  readonly #listener: CommitListener;
+  readonly #commitBytesMax: number;
+  #queue: Operation[] = [];
+  #running = false;
+  #idle: (() => void)[] = [];
+  #group = 0;
+  #failure: Error | undefined;
+  /** Weight of all that is queued or being committed. */
+  pendingBytes = 0;
+
+  constructor(medium: Medium, listener: CommitListener, commitBytesMax: number) {
+    this.#medium = medium;
+    this.#listener = listener;
+    this.#commitBytesMax = commitBytesMax;
+  }
+
+  /** Queues an accepted operation. */
+  push(operation: Operation): void {
+    if (this.#failure !== undefined) {
+      operation.reject(this.#failure);
+      return;
+    }
+    this.#queue.push(operation);
+    const { stream } = operation;
+    stream.pending++;
+    stream.lastOperation = operation;
+    this.pendingBytes += operation.weight;
+    if (this.#running) return;
+    this.#running = true;
+    // After the event loop's turn, so that what other sockets have to say joins.
+    setImmediate(this.#run);
+  }
+
+  /** Queues an operation and waits for its commit. */
+  commit(operation: Operation): Promise<Appended | undefined> {
+    return new Promise((resolve, reject) => {
+      operation.resolve = resolve;
+      operation.reject = reject;
+      this.push(operation);
+    });
+  }
+
+  /** Resolves when all that was accepted for the stream up to now is committed; rejects when it is not going to be. */
+  settled(stream: Stream): Promise<unknown> {
+    return stream.pending === 0 ? Promise.resolve() : this.commit(new Operation('barrier', stream));
+  }
+
+  /** Resolves when nothing is queued or being committed. */
+  idle(): Promise<void> {
+    if (!this.#running) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Why nothing is committed any more. */
+  get failure(): Error | undefined {
+    return this.#failure;
+  }
+
+  /** Refuses everything from now on; what was accepted has been committed. */
+  close(error: Error): void {
+    this.#failure ??= error;
+  }
+
+  /** Refuses everything from now on, and what waits. */
+  fail(error: Error): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = error;
+    const queued = this.#queue;
+    this.#queue = [];
+    this.#listener.failed(error);
+    this.#reject(queued, error);
+  }
+
+  readonly #run = async (): Promise<void> => {
+    while (this.#queue.length > 0) {
+      const batch = this.#take();
+      try {
+        await this.#commit(batch);
+      } catch (error) {
+        const failure = storeFailed(error);
+        this.fail(failure);
+        this.#reject(batch, failure);
+      }
+      this.#listener.drained();
+      if (this.#queue.length > 0) await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.#running = false;
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const resolve of idle) resolve();
+  };
+
+  #take(): Operation[] {
+    const queue = this.#queue;
+    let bytes = 0;
+    for (let count = 0; count < queue.length; count++) {
+      bytes += (queue[count] as Operation).weight;
+      if (bytes > this.#commitBytesMax && count > 0) {
+        this.#queue = queue.slice(count);
+        return queue.slice(0, count);
+      }
+    }
+    this.#queue = [];
+    return queue;
+  }
+
+  async #commit(batch: Operation[]): Promise<void> {
+    const steps = this.#steps(batch);
+    const durable = batch.some((operation) => operation.durable && operation.kind !== 'barrier');
+    try {
+      const journaled = this.#medium.journal(steps, durable);
+      if (journaled !== undefined) await journaled;
+    } catch (error) {
+      if (!(error instanceof MillraceError) || error.code === 'STORE_FAILED') throw error;
+      this.#refuse(batch, error);
+      return;
+    }
+
+    const refused = new Map<Stream, MillraceError>();
+    const refuse = (stream: Stream, error: unknown) => {
+      if (!(error instanceof MillraceError)) throw error;
+      refused.set(stream, error);
+    };
+    let writing: Promise<void>[] = [];
+    for (const step of steps) {
+      const { stream } = step;
+      if (writing.length > 0 && step.kind !== 'append') {
+        await Promise.all(writing);
+        writing = [];
+      }
+      if (refused.has(stream)) continue;
+      try {
+        const written = this.#medium.apply(step);
+        if (written !== undefined) writing.push(written.catch((error) => refuse(stream, error)));
+      } catch (error) {
+        refuse(stream, error);
+      }
+    }
+    if (writing.length > 0) await Promise.all(writing);
+
+    for (const step of steps) {
+      if (refused.has(step.stream)) continue;
+      this.#listener.visible(step);
+      this.#medium.applied(step);
+      for (const operation of step.operations) this.#finish(operation);
+    }
+    for (const [stream, error] of refused) {
+      this.#void(
+        stream,
+        steps.filter((step) => step.stream === stream),
+        error,
+      );
+    }
+  }
+
+  /** Orders a batch into steps: all appends of a stream in one, wherever nothing but appends is in between. */
+  #steps(batch: Operation[]): Step[] {
+    const steps: Step[] = [];
+    this.#group++;
+    for (const operation of batch) {
+      const { stream, kind } = operation;
+      if (kind === 'append' || kind === 'fence' || kind === 'touch') {
+        let step = stream.step as AppendStep | undefined;
+        if (step === undefined || stream.stepGroup !== this.#group) {
+          step = { kind: 'append', stream, operations: [], offset: operation.offset, data: EMPTY, bytes: 0 };
+          stream.step = step;
+          stream.stepGroup = this.#group;
+          steps.push(step);
+        }
+        step.operations.push(operation);
+        step.bytes += operation.data.length;
+        continue;
+      }
+      stream.step = undefined;
+      if (kind !== 'barrier') this.#group++;
+      steps.push(structuralStep(operation));
+    }
+    for (const step of steps) {
+      if (step.kind === 'append') step.data = gather(step);
+      step.stream.step = undefined;
+    }
+    return steps;
+  }
+
+  /** The journal took nothing of the batch: reject it, and what was checked against it. */
+  #refuse(batch: Operation[], error: MillraceError): void {
+    const paths = new Set<string>();
+    for (const operation of batch) paths.add(operation.stream.path);
+    this.#drop(batch, paths, error, error);
+  }
+
+  /**
+   * A stream's step is journaled but cannot be carried out. Its operations are rejected once the journal says that
+   * they are void; until then a crash may still bring them back, so nobody is told yet.
+   */
+  #void(stream: Stream, steps: Step[], error: MillraceError): void {
+    const created = stream.exists;
+    const operations = steps.flatMap((step) => step.operations);
+    let kind: OperationKind = 'state';
+    if (!created) kind = 'delete';
+    else if (error.code === 'STREAM_FILE_CHANGED') kind = 'forget';
+    const voided = new Operation(kind, stream);
+    const rejected: Operation[] = [];
+    this.#drop(operations, new Set([stream.path]), error, error, rejected);
+    if (kind === 'state') voided.snapshot = stream.snapshot();
+    if (kind === 'forget') this.#listener.forget(stream);
+    const settle = () => {
+      for (const operation of rejected) operation.reject(error);
+    };
+    voided.resolve = settle;
+    voided.reject = (cause) => {
+      // The journal was full for a moment: nobody hears of it before the journal does.
+      if (this.#failure !== undefined) for (const operation of rejected) operation.reject(cause);
+      else setTimeout(() => this.push(voided), VOID_RETRY_MS);
+    };
+    this.#queue.unshift(voided);
+    stream.pending++;
+    this.pendingBytes += voided.weight;
+  }
+
+  /** Takes operations back, with everything queued for the same paths. */
+  #drop(
+    operations: readonly Operation[],
+    paths: ReadonlySet<string>,
+    error: unknown,
+    reason: unknown,
+    rejected?: Operation[],
+  ): void {
+    const dropped = [...operations];
+    const kept: Operation[] = [];
+    for (const operation of this.#queue) (paths.has(operation.stream.path) ? dropped : kept).push(operation);
+    this.#queue = kept;
+    const streams = new Set<Stream>();
+    for (const operation of dropped) {
+      streams.add(operation.stream);
+      if (operation.source !== undefined) operation.source.nextForks--;
+      operation.stream.pending--;
+      this.pendingBytes -= operation.weight;
+    }
+    for (const stream of streams) {
+      stream.rollBack();
+      this.#listener.rolledBack(stream, reason);
+    }
+    if (rejected !== undefined) rejected.push(...dropped);
+    else for (const operation of dropped) operation.reject(error);
+  }
+
+  #finish(operation: Operation): void {
+    operation.stream.pending--;
+    this.pendingBytes -= operation.weight;
+    operation.resolve(operation.result);
+  }
+
+  #reject(operations: readonly Operation[], error: Error): void {
+    for (const operation of operations) {
+      operation.stream.pending--;
+      this.pendingBytes -= operation.weight;
+      operation.reject(error);
+    }
+  }
+}
+
+/** How long the journal gets to find room for the record that voids others. */
+const VOID_RETRY_MS = 100;
+
+/** `STORE_FAILED` around what happened. */
+export function storeFailed(cause: unknown): MillraceError {
+  if (cause instanceof MillraceError && cause.code === 'STORE_FAILED') return cause;
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new MillraceError(
+    'STORE_FAILED',
+    `The store can take no more writes: ${why}. Check the disk, then start the server again; everything acknowledged is kept.`,
+    {},
+    { cause },
+  );
+}
+
+function structuralStep(operation: Operation): Step {
+  const { stream, data, soft, source } = operation;
+  const operations = [operation];
+  switch (operation.kind) {
+    case 'create':
+      return { kind: 'create', stream, operations, snapshot: operation.snapshot as StreamSnapshot, data, source };
+    case 'state':
+      return { kind: 'state', stream, operations, snapshot: operation.snapshot as StreamSnapshot };
+    case 'delete':
+      return { kind: 'delete', stream, operations, soft };
+    case 'forget':
+      return { kind: 'forget', stream, operations };
+    default:
+      return { kind: 'barrier', stream, operations };
+  }
+}
+
+/** The bytes of a step in one piece: the journal's payload, the file's write and the readers' event are the same memory. */
+function gather(step: AppendStep): Uint8Array {
+  const { operations, bytes } = step;
+  if (bytes === 0) return EMPTY;
+  if (operations.length === 1) return (operations[0] as Operation).data;
+  const data = Buffer.allocUnsafe(bytes);
+  let at = 0;
+  for (const operation of operations) {
+    data.set(operation.data, at);
+    at += operation.data.length;
+  }
+  return data;
+}
+
+function nothing(): void {}

@@ -1,0 +1,36 @@
+import type { Core } from './core.js';
+import type { ListOptions, StreamInfo, StreamPage } from './store.js';
+
+export const LIST_LIMIT_DEFAULT = 1000;
+export const LIST_LIMIT_MAX = 10_000;
+
+/** `Store.list`. */
+export async function list(core: Core, options: ListOptions = {}): Promise<StreamPage> {
+  const { prefix = '' } = options;
+  const limit = Math.min(Math.max(1, Math.floor(options.limit ?? LIST_LIMIT_DEFAULT)), LIST_LIMIT_MAX);
+  const streams: StreamInfo[] = [];
+  let after = options.after ?? '';
+  for (;;) {
+    const paths = await core.medium.list({ prefix, after, limit: limit + 1 });
+    const nowMs = Date.now();
+    for (const path of paths) {
+      after = path;
+      const info = infoOf(core, path, nowMs);
+      if (info === undefined) continue;
+      if (streams.length === limit) return { streams, next: (streams[limit - 1] as StreamInfo).path };
+      streams.push(info);
+    }
+    if (paths.length <= limit) return { streams };
+  }
+}
+
+function infoOf(core: Core, path: string, nowMs: number): StreamInfo | undefined {
+  try {
+    const stream = core.streams.peek(path);
+    if (stream === undefined || !stream.exists || stream.deleted || stream.softDeleted) return undefined;
+    return stream.isExpired(nowMs) ? undefined : stream.info();
+  } catch {
+    // A file that cannot be read now is no stream now; who asks for it by name gets the reason.
+    return undefined;
+  }
+}

@@ -1,0 +1,111 @@
+import type { Operation } from './commit.js';
+import type { Stream, StreamIdentity, StreamSnapshot } from './stream.js';
+
+/**
+ * What a store is made of below the engine: where bytes and journal are. The engine decides, orders and publishes;
+ * the medium makes it last. There are two: memory, and files.
+ */
+export interface Medium {
+  /** Whether streams outlive their place in memory, so that they may be evicted and must be journaled. */
+  readonly persistent: boolean;
+
+  /** A stream that was there before, or undefined. Throws `INVALID_PATH`, `STORE_UNAVAILABLE`, `STREAM_FILE_CHANGED`. */
+  load(path: string): Stream | undefined;
+
+  /** A stream that is about to be created: nothing is kept of it before `apply`. */
+  make(identity: StreamIdentity): Stream;
+
+  /**
+   * Writes a batch to the journal, all of it or nothing; when it returns (or resolves) it is as durable as asked.
+   * Throws a `MillraceError` where the batch was refused and nothing of it remains; anything else is final.
+   */
+  journal(steps: readonly Step[], durable: boolean): Promise<void> | undefined;
+
+  /**
+   * Carries out a journaled step: bytes to their place, files made and removed. Throws a `MillraceError` where only
+   * this stream is concerned; anything else is final.
+   */
+  apply(step: Step): Promise<void> | undefined;
+
+  /** After `apply`, when the engine's committed state includes the step: a metadata snapshot taken now is right. */
+  applied(step: Step): void;
+
+  /** Paths that may name streams, in order by code unit, at most about `limit`; fewer only at the end. */
+  list(options: { prefix: string; after: string; limit: number }): Promise<string[]>;
+
+  /** The next few paths, in any order and round and round, of streams that can expire and may not be in memory. */
+  expiring(limit: number): Promise<string[]>;
+
+  /** A stream leaves memory. */
+  evicted(stream: Stream): void;
+
+  /** Called when something failed in the background, for good. */
+  onFailure: ((error: Error) => void) | undefined;
+
+  /** Nothing is in flight any more: make all durable in its final place and free everything. */
+  close(failed: boolean): Promise<void>;
+}
+
+/** A stream's own bytes. Positions begin at 0 (`offset - stream.start`). */
+export interface StreamStorage {
+  /**
+   * Committed bytes. Throws `STREAM_FILE_CHANGED` where they are not all there any more.
+   */
+  read(position: number, length: number): Promise<Uint8Array> | Uint8Array;
+  /** Whether something has still to be made durable in its final place. */
+  readonly isDirty: boolean;
+}
+
+/** One thing of a batch to be journaled and applied, in order. */
+export type Step = AppendStep | CreateStep | StateStep | DeleteStep | ForgetStep | BarrierStep;
+
+/** Consecutive appends of one stream (and marks that hold no bytes: a fenced producer, a use). */
+export interface AppendStep {
+  readonly kind: 'append';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+  /** The offset of `data`. */
+  readonly offset: number;
+  /** The bytes of all operations. */
+  data: Uint8Array;
+  bytes: number;
+}
+
+export interface CreateStep {
+  readonly kind: 'create';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+  readonly snapshot: StreamSnapshot;
+  readonly data: Uint8Array;
+  readonly source: Stream | undefined;
+}
+
+/** The whole state of a stream takes the place of what was journaled before, bytes past its tail included. */
+export interface StateStep {
+  readonly kind: 'state';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+  readonly snapshot: StreamSnapshot;
+}
+
+export interface DeleteStep {
+  readonly kind: 'delete';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+  /** Keep the bytes for its forks. */
+  readonly soft: boolean;
+}
+
+/** The stream's file was changed by others: what the journal holds of it must not be written into that file. */
+export interface ForgetStep {
+  readonly kind: 'forget';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+}
+
+/** Nothing to keep; only a place in the order. */
+export interface BarrierStep {
+  readonly kind: 'barrier';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+}

@@ -1,0 +1,142 @@
+import { Engine } from './engine.js';
+import { type StoreLimits, storeLimits } from './limits.js';
+import type { Medium, Step, StreamStorage } from './medium.js';
+import type { Store } from './store.js';
+import { Stream, type StreamIdentity } from './stream.js';
+
+export type MemoryStoreOptions = StoreLimits;
+
+/** A store that forgets everything at its end: for tests, and for streams that nobody needs tomorrow. */
+export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
+  return new Engine(new MemoryMedium(), {
+    ...storeLimits(options),
+    durability: 'written',
+    streamsInMemoryMax: Number.POSITIVE_INFINITY,
+  });
+}
+
+class MemoryMedium implements Medium {
+  readonly persistent = false;
+  readonly #paths = new Set<string>();
+  /** `#paths` in order; made when asked for, and kept until a stream comes or goes. */
+  #sorted: string[] | undefined;
+  onFailure: ((error: Error) => void) | undefined;
+
+  load(): undefined {}
+
+  make(identity: StreamIdentity): Stream {
+    return new Stream(identity, () => new MemoryStorage());
+  }
+
+  journal(): undefined {}
+
+  apply(step: Step): undefined {
+    const { stream } = step;
+    const storage = stream.storage as MemoryStorage;
+    switch (step.kind) {
+      case 'create':
+        this.#paths.add(stream.path);
+        this.#sorted = undefined;
+        storage.append(step.data);
+        break;
+      case 'append':
+        storage.append(step.data);
+        break;
+      case 'delete':
+        if (step.soft) break;
+        this.#paths.delete(stream.path);
+        this.#sorted = undefined;
+        break;
+      default:
+    }
+  }
+
+  applied(): void {}
+
+  async list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
+    this.#sorted ??= [...this.#paths].sort(byCodeUnit);
+    const sorted = this.#sorted;
+    const { prefix, after, limit } = options;
+    const page: string[] = [];
+    // Whichever is further on: the prefix itself may be a path.
+    let at = firstAt(sorted, byCodeUnit(prefix, after) > 0 ? prefix : after);
+    for (; at < sorted.length && page.length < limit; at++) {
+      const path = sorted[at] as string;
+      if (path <= after) continue;
+      if (!path.startsWith(prefix)) break;
+      page.push(path);
+    }
+    return page;
+  }
+
+  async expiring(): Promise<string[]> {
+    return [];
+  }
+
+  evicted(): void {}
+
+  async close(): Promise<void> {}
+}
+
+/** Bytes in blocks that only grow at the end: what was handed out once never changes. */
+class MemoryStorage implements StreamStorage {
+  readonly isDirty = false;
+  #blocks: Uint8Array[] = [];
+  #length = 0;
+
+  append(data: Uint8Array): void {
+    let taken = 0;
+    while (taken < data.length) {
+      const index = Math.floor(this.#length / BLOCK_BYTES);
+      const used = this.#length % BLOCK_BYTES;
+      const count = Math.min(BLOCK_BYTES - used, data.length - taken);
+      this.#room(index, used, used + count).set(data.subarray(taken, taken + count), used);
+      taken += count;
+      this.#length += count;
+    }
+  }
+
+  read(position: number, length: number): Uint8Array {
+    const parts: Uint8Array[] = [];
+    let at = position;
+    const end = position + length;
+    while (at < end) {
+      const from = at % BLOCK_BYTES;
+      const to = Math.min(BLOCK_BYTES, from + end - at);
+      parts.push((this.#blocks[Math.floor(at / BLOCK_BYTES)] as Uint8Array).subarray(from, to));
+      at += to - from;
+    }
+    return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts);
+  }
+
+  /** The block with at least `needed` bytes; a small stream begins with a small one. */
+  #room(index: number, used: number, needed: number): Uint8Array {
+    const block = this.#blocks[index];
+    if (block !== undefined && block.length >= needed) return block;
+    let size = index === 0 ? FIRST_BLOCK_BYTES : BLOCK_BYTES;
+    while (size < needed) size *= 2;
+    const larger = new Uint8Array(Math.min(size, BLOCK_BYTES));
+    if (block !== undefined) larger.set(block.subarray(0, used));
+    this.#blocks[index] = larger;
+    return larger;
+  }
+}
+
+const FIRST_BLOCK_BYTES = 256;
+const BLOCK_BYTES = 64 * 1024;
+
+function byCodeUnit(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** The index of the first element that is not before `key`. */
+function firstAt(sorted: readonly string[], key: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if ((sorted[middle] as string) < key) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

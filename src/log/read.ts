@@ -1,0 +1,76 @@
+import { MillraceError } from '../errors.js';
+import type { Core } from './core.js';
+import { readBytes } from './forks.js';
+import { checkStreamPath } from './path.js';
+import type { ReadOptions, ReadResult, StreamSubscription } from './store.js';
+import type { Stream } from './stream.js';
+
+const EMPTY = new Uint8Array(0);
+const NEWLINE = 0x0a;
+
+/** `Store.read`. */
+export async function read(core: Core, path: string, offset: number, options: ReadOptions): Promise<ReadResult> {
+  options.signal?.throwIfAborted();
+  checkStreamPath(path);
+  const stream = core.visible(path);
+  const { tail } = stream;
+  if (!Number.isSafeInteger(offset) || offset < 0 || offset > tail) {
+    throw new MillraceError(
+      'OFFSET_OUT_OF_RANGE',
+      `The stream ${path} ends at ${tail}; there is nothing at ${offset}. Read from its tail or before.`,
+      { offset, tail },
+    );
+  }
+  core.touch(stream);
+  const length = Math.min(Math.max(1, options.maxBytes), tail - offset);
+  try {
+    let data = length === 0 ? EMPTY : await readBytes(core.streams, stream, offset, length);
+    if (stream.json && offset + length < tail) data = await wholeMessages(core, stream, offset, data, tail);
+    options.signal?.throwIfAborted();
+    return { data, next: offset + data.length, info: stream.info() };
+  } catch (error) {
+    if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') core.fileChanged(stream);
+    throw error;
+  }
+}
+
+/** `Store.subscribe`. */
+export function subscribe(core: Core, path: string): StreamSubscription {
+  checkStreamPath(path);
+  core.checkOpen();
+  const stream = core.visible(path);
+  core.touch(stream);
+  stream.subscribers++;
+  let released = false;
+  return {
+    info: stream.info(),
+    events: stream.events().position(),
+    release: () => {
+      if (released) return;
+      released = true;
+      stream.unsubscribe();
+      stream.lastUsedMs = Math.max(stream.lastUsedMs, Date.now());
+    },
+  };
+}
+
+/** Cuts what was read after its last whole message; reads on where it is not even one. */
+async function wholeMessages(
+  core: Core,
+  stream: Stream,
+  offset: number,
+  first: Uint8Array,
+  tail: number,
+): Promise<Uint8Array> {
+  let data = first;
+  let end = data.lastIndexOf(NEWLINE) + 1;
+  while (end === 0 && offset + data.length < tail) {
+    const at = offset + data.length;
+    // Twice as much each time, so that a long message is not copied over and over.
+    const more = await readBytes(core.streams, stream, at, Math.min(data.length, tail - at));
+    const newline = more.indexOf(NEWLINE);
+    if (newline >= 0) end = data.length + newline + 1;
+    data = Buffer.concat([data, more]);
+  }
+  return end === 0 ? data : data.subarray(0, end);
+}

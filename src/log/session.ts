@@ -1,0 +1,71 @@
+import { MillraceError } from '../errors.js';
+import type { Appended, AppendSession, Durability, SessionAppendOptions, SessionEnd, StreamInfo } from './store.js';
+import type { Stream } from './stream.js';
+
+/** What a session needs of its store. */
+export interface SessionHost {
+  append(session: Session, data: Uint8Array, options: SessionAppendOptions): Promise<Appended>;
+  release(session: Session): Promise<void>;
+}
+
+/** An exclusive appender; see `AppendSession`. */
+export class Session implements AppendSession {
+  readonly stream: Stream;
+  readonly producer: { readonly id: string; readonly epoch: number } | undefined;
+  readonly durability: Durability;
+  readonly ended: Promise<SessionEnd>;
+  readonly #host: SessionHost;
+  #resolveEnded: (end: SessionEnd) => void = () => {};
+  #end: SessionEnd | undefined;
+  /** Set once the session is established. */
+  info!: StreamInfo;
+  committed: { readonly epoch: number; readonly seq: number } | undefined;
+  /** The release that is under way. */
+  releasing: Promise<void> | undefined;
+  /** An append of it was refused after it had been accepted: what came after would leave a hole. */
+  failure: unknown;
+
+  constructor(
+    host: SessionHost,
+    stream: Stream,
+    producer: { readonly id: string; readonly epoch: number } | undefined,
+    durability: Durability,
+  ) {
+    this.#host = host;
+    this.stream = stream;
+    this.producer = producer;
+    this.durability = durability;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
+  }
+
+  append(data: Uint8Array, options: SessionAppendOptions = {}): Promise<Appended> {
+    return this.#host.append(this, data, options);
+  }
+
+  release(): Promise<void> {
+    if (this.#end !== undefined) return this.releasing ?? Promise.resolve();
+    this.releasing ??= this.#host.release(this);
+    return this.releasing;
+  }
+
+  /** Ends it, once. */
+  finish(end: SessionEnd): void {
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#resolveEnded(end);
+  }
+
+  /** Throws `SESSION_ENDED`, or why an append failed, unless the session may append. */
+  checkAlive(): void {
+    if (this.failure !== undefined) throw this.failure;
+    if (this.#end !== undefined || this.releasing !== undefined) {
+      throw new MillraceError(
+        'SESSION_ENDED',
+        `The appender session on ${this.stream.path} is over (${this.#end ?? 'released'}). Acquire a new one to go on.`,
+        { reason: this.#end ?? 'released' },
+      );
+    }
+  }
+}

@@ -1,0 +1,256 @@
+import { EventStream } from '../event-stream/index.js';
+import type { Operation } from './commit.js';
+import type { StreamStorage } from './medium.js';
+import type { ProducerState, WriterState } from './rules.js';
+import type { Session } from './session.js';
+import type { ProducerStamp, StreamEvent, StreamInfo } from './store.js';
+
+/** Where a fork's own bytes begin, and where those before are. */
+export interface ForkLink {
+  readonly path: string;
+  readonly id: string;
+  readonly offset: number;
+}
+
+/** What is fixed when a stream is created. */
+export interface StreamIdentity {
+  readonly path: string;
+  readonly id: string;
+  readonly contentType: string;
+  readonly json: boolean;
+  readonly createdAtMs: number;
+  readonly ttlSeconds: number | undefined;
+  readonly expiresAtMs: number | undefined;
+  readonly fork: ForkLink | undefined;
+}
+
+/** All that must survive a restart besides the bytes; plain JSON. */
+export interface StreamSnapshot extends StreamIdentity {
+  readonly tail: number;
+  readonly closed: boolean;
+  readonly closedBy: ProducerStamp | undefined;
+  readonly streamSeq: string | undefined;
+  readonly producers: readonly (readonly [id: string, state: ProducerState])[];
+  /** How many forks need it. */
+  readonly forks: number;
+  /** Deleted, and kept for its forks. */
+  readonly softDeleted: boolean;
+  readonly lastUsedMs: number;
+}
+
+/** How many events of a stream share a block of memory. Few: an event holds a whole commit's bytes. */
+const EVENTS_PER_BLOCK = 8;
+
+/**
+ * A stream in memory, in two views. *Committed* is what readers see and what a crash leaves. *Next* includes what was
+ * accepted and is on its way to be committed: the state against which the next append is checked.
+ */
+export class Stream implements StreamIdentity {
+  readonly path: string;
+  readonly id: string;
+  readonly contentType: string;
+  readonly json: boolean;
+  readonly createdAtMs: number;
+  readonly ttlSeconds: number | undefined;
+  readonly expiresAtMs: number | undefined;
+  readonly fork: ForkLink | undefined;
+  /** The offset of the first byte in its own storage. */
+  readonly start: number;
+  readonly storage: StreamStorage;
+
+  // Committed.
+  exists = false;
+  tail: number;
+  closed = false;
+  closedBy: ProducerStamp | undefined;
+  streamSeq: string | undefined;
+  readonly producers = new Map<string, ProducerState>();
+  forks = 0;
+  softDeleted = false;
+  deleted = false;
+  /** Whether readers know of an appender session. */
+  appender = false;
+  /** Its last read or write. */
+  lastUsedMs: number;
+  /** The last use that the journal knows of. */
+  journaledUseMs: number;
+
+  // Next.
+  readonly next: NextState;
+  readonly #nextProducers = new Map<string, ProducerState>();
+  nextForks = 0;
+  /** A deletion was accepted: for good, or kept for the forks. */
+  gone: 'deleted' | 'soft' | undefined;
+  session: Session | undefined;
+
+  /** Operations that are queued or being committed. */
+  pending = 0;
+  /** The newest of them: who waits for it waits for all. */
+  lastOperation: Operation | undefined;
+  /** The step of the batch being built that collects its appends; for `GroupCommit` only. */
+  step: unknown;
+  stepGroup = -1;
+  /** Looked up since the last sweep for streams to evict. */
+  recentlyUsed = true;
+  subscribers = 0;
+  #events: EventStream<StreamEvent> | undefined;
+
+  constructor(identity: StreamIdentity, storage: (stream: Stream) => StreamStorage) {
+    this.path = identity.path;
+    this.id = identity.id;
+    this.contentType = identity.contentType;
+    this.json = identity.json;
+    this.createdAtMs = identity.createdAtMs;
+    this.ttlSeconds = identity.ttlSeconds;
+    this.expiresAtMs = identity.expiresAtMs;
+    this.fork = identity.fork;
+    this.start = identity.fork?.offset ?? 0;
+    this.tail = this.start;
+    this.lastUsedMs = identity.createdAtMs;
+    this.journaledUseMs = identity.createdAtMs;
+    this.next = {
+      path: this.path,
+      json: this.json,
+      contentType: this.contentType,
+      tail: this.tail,
+      closed: false,
+      closedBy: undefined,
+      streamSeq: undefined,
+    };
+    this.storage = storage(this);
+  }
+
+  /** Brings a stream back as it was snapshotted. */
+  static restore(snapshot: StreamSnapshot, storage: (stream: Stream) => StreamStorage): Stream {
+    const stream = new Stream(snapshot, storage);
+    stream.exists = true;
+    stream.tail = snapshot.tail;
+    stream.closed = snapshot.closed;
+    stream.closedBy = snapshot.closedBy;
+    stream.streamSeq = snapshot.streamSeq;
+    for (const [id, state] of snapshot.producers) stream.producers.set(id, state);
+    stream.forks = snapshot.forks;
+    stream.nextForks = snapshot.forks;
+    stream.softDeleted = snapshot.softDeleted;
+    stream.lastUsedMs = snapshot.lastUsedMs;
+    stream.journaledUseMs = snapshot.lastUsedMs;
+    stream.rollBack();
+    return stream;
+  }
+
+  /** The committed state. */
+  snapshot(): StreamSnapshot {
+    return {
+      path: this.path,
+      id: this.id,
+      contentType: this.contentType,
+      json: this.json,
+      createdAtMs: this.createdAtMs,
+      ttlSeconds: this.ttlSeconds,
+      expiresAtMs: this.expiresAtMs,
+      fork: this.fork,
+      tail: this.tail,
+      closed: this.closed,
+      closedBy: this.closedBy,
+      streamSeq: this.streamSeq,
+      producers: [...this.producers],
+      forks: this.forks,
+      softDeleted: this.softDeleted,
+      lastUsedMs: this.lastUsedMs,
+    };
+  }
+
+  /** The committed state, as readers get it. */
+  info(): StreamInfo {
+    return {
+      path: this.path,
+      id: this.id,
+      contentType: this.contentType,
+      json: this.json,
+      tail: this.tail,
+      closed: this.closed,
+      createdAtMs: this.createdAtMs,
+      ...(this.ttlSeconds === undefined ? undefined : { ttlSeconds: this.ttlSeconds }),
+      ...(this.expiresAtMs === undefined ? undefined : { expiresAtMs: this.expiresAtMs }),
+      ...(this.fork === undefined ? undefined : { fork: { path: this.fork.path, offset: this.fork.offset } }),
+      appender: this.appender,
+    };
+  }
+
+  /** What the next append of this producer is checked against. */
+  nextProducer(id: string): ProducerState | undefined {
+    return this.#nextProducers.get(id) ?? this.producers.get(id);
+  }
+
+  setNextProducer(id: string, state: ProducerState): void {
+    this.#nextProducers.set(id, state);
+  }
+
+  commitProducer(id: string, state: ProducerState): void {
+    this.producers.set(id, state);
+    // What was set since belongs to a later append.
+    if (this.#nextProducers.get(id) === state) this.#nextProducers.delete(id);
+  }
+
+  /** Forgets all that was accepted and will not be committed. */
+  rollBack(): void {
+    this.next.tail = this.tail;
+    this.next.closed = this.closed;
+    this.next.closedBy = this.closedBy;
+    this.next.streamSeq = this.streamSeq;
+    this.#nextProducers.clear();
+    this.gone = this.deleted ? 'deleted' : this.softDeleted ? 'soft' : undefined;
+  }
+
+  /** Whether it has outlived its time, and nobody is at it. */
+  isExpired(nowMs: number): boolean {
+    if (this.expiresAtMs !== undefined) return nowMs >= this.expiresAtMs;
+    if (this.ttlSeconds === undefined || this.subscribers > 0 || this.session !== undefined) return false;
+    return nowMs >= this.lastUsedMs + this.ttlSeconds * 1000;
+  }
+
+  get canExpire(): boolean {
+    return this.ttlSeconds !== undefined || this.expiresAtMs !== undefined;
+  }
+
+  /** Whether it must stay in memory. */
+  get isBusy(): boolean {
+    return this.pending > 0 || this.subscribers > 0 || this.session !== undefined || this.storage.isDirty;
+  }
+
+  /** The live list. Made for the first subscriber: a stream that nobody follows publishes to nobody. */
+  events(): EventStream<StreamEvent> {
+    this.#events ??= new EventStream<StreamEvent>({ bufferSize: EVENTS_PER_BLOCK });
+    return this.#events;
+  }
+
+  publish(offset: number, data: Uint8Array): void {
+    if (this.#events === undefined) return;
+    this.#events.publish({
+      offset,
+      data,
+      tail: this.tail,
+      closed: this.closed,
+      appender: this.appender,
+      deleted: this.deleted || this.softDeleted,
+    });
+  }
+
+  /** Ends the live list; who subscribes later gets a new one. */
+  closeEvents(): void {
+    this.#events?.close();
+    this.#events = undefined;
+  }
+
+  unsubscribe(): void {
+    this.subscribers--;
+    if (this.subscribers === 0) this.#events = undefined;
+  }
+}
+
+interface NextState extends WriterState {
+  tail: number;
+  closed: boolean;
+  closedBy: ProducerStamp | undefined;
+  streamSeq: string | undefined;
+}

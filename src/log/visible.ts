@@ -1,0 +1,96 @@
+import type { Operation } from './commit.js';
+import type { AppendStep, CreateStep, DeleteStep, Step } from './medium.js';
+import type { StoreChange } from './store.js';
+import type { Stream } from './stream.js';
+
+const EMPTY = new Uint8Array(0);
+
+/** Who hears of what became visible. */
+export interface Audience {
+  /** Tells the store's observers. */
+  changed(change: StoreChange): void;
+  /** The stream is deleted, for good (`deleted`) or but for its forks (`softDeleted`). */
+  deleted(stream: Stream): void;
+}
+
+/**
+ * A step is durable: turn it into the committed state and tell readers, in one go, so that nobody sees half of it.
+ */
+export function makeVisible(step: Step, nowMs: number, audience: Audience): void {
+  switch (step.kind) {
+    case 'append':
+      appended(step, nowMs, audience);
+      break;
+    case 'create':
+      created(step, nowMs, audience);
+      break;
+    case 'delete':
+      deleted(step, audience);
+      break;
+    default:
+  }
+  for (const operation of step.operations) operation.onCommitted?.();
+}
+
+function appended(step: AppendStep, nowMs: number, audience: Audience): void {
+  const { stream, data, offset, operations } = step;
+  let closes = false;
+  for (const operation of operations) {
+    if (operation.producer !== undefined) commitProducer(stream, operation);
+    if (operation.streamSeq !== undefined) stream.streamSeq = operation.streamSeq;
+    if (operation.close) {
+      closes = true;
+      stream.closedBy = operation.producer;
+    }
+  }
+  stream.lastUsedMs = nowMs;
+  stream.journaledUseMs = nowMs;
+  if (data.length === 0 && !closes) return;
+  stream.tail = offset + data.length;
+  if (closes) {
+    stream.closed = true;
+    endSession(stream, 'closed');
+  }
+  stream.publish(offset, data);
+  if (data.length > 0) audience.changed({ path: stream.path, kind: 'appended', tail: stream.tail });
+  if (closes) audience.changed({ path: stream.path, kind: 'closed', tail: stream.tail });
+}
+
+function commitProducer(stream: Stream, operation: Operation): void {
+  const { producer, producerState } = operation;
+  if (producer !== undefined && producerState !== undefined) stream.commitProducer(producer.id, producerState);
+}
+
+function created(step: CreateStep, nowMs: number, audience: Audience): void {
+  const { stream, snapshot, source } = step;
+  stream.exists = true;
+  stream.tail = snapshot.tail;
+  stream.closed = snapshot.closed;
+  stream.lastUsedMs = nowMs;
+  stream.journaledUseMs = nowMs;
+  if (source !== undefined) source.forks++;
+  audience.changed({ path: stream.path, kind: 'created', tail: stream.tail });
+}
+
+function deleted(step: DeleteStep, audience: Audience): void {
+  const { stream, soft } = step;
+  const wasVisible = stream.exists && !stream.softDeleted;
+  stream.appender = false;
+  if (soft) stream.softDeleted = true;
+  else stream.deleted = true;
+  endSession(stream, 'deleted');
+  if (wasVisible) {
+    stream.publish(stream.tail, EMPTY);
+    audience.changed({ path: stream.path, kind: 'deleted', tail: stream.tail });
+  }
+  stream.closeEvents();
+  audience.deleted(stream);
+}
+
+/** Ends the stream's session; readers hear of it with the event that follows. */
+export function endSession(stream: Stream, end: 'closed' | 'deleted' | 'released'): void {
+  stream.appender = false;
+  const { session } = stream;
+  stream.session = undefined;
+  session?.finish(end);
+}
