@@ -1,10 +1,7 @@
-import { type ErrorCode, errorCodes, MillraceError } from '../errors.js';
+import { type ErrorCode, errorCodes, isMillraceError, MillraceError } from '../errors.js';
 
 /** Longest error body that is read; a problem document is far shorter. */
 const PROBLEM_BYTES_MAX = 64 * 1024;
-
-/** Statuses that say "not now": a server that restarts or drains, or a proxy in front of one. */
-const TEMPORARY_STATUSES: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 
 /** What every problem document has; the rest are the error's details. */
 const PROBLEM_MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'status', 'code', 'detail', 'instance']);
@@ -16,32 +13,71 @@ export interface Refusal {
   readonly body: string;
 }
 
-/** Whether the same request may succeed later on. */
-export function isTemporary(status: number): boolean {
-  return TEMPORARY_STATUSES.has(status);
-}
-
 /**
  * The server's problem document (RFC 9457) as the error it stands for: same code, same sentence, same details.
  * An answer without a code of ours, such as a proxy's, becomes `UNEXPECTED_RESPONSE`.
  */
-export function errorFromRefusal(refusal: Refusal, url: string): MillraceError {
-  const problem = parseObject(refusal.body);
-  const code = problem?.code;
+export function errorFromRefusal(refusal: Refusal, url: URL): MillraceError {
+  return errorFromProblem(parseObject(refusal.body), refusal.status, url);
+}
+
+/** The same for a problem that was parsed already. */
+export function errorFromProblem(problem: object | undefined, status: number, url: URL): MillraceError {
+  const { code, detail } = (problem ?? {}) as { readonly code?: unknown; readonly detail?: unknown };
   const details: Record<string, string | number | boolean | null> = {};
   for (const [name, value] of Object.entries(problem ?? {})) {
     if (!PROBLEM_MEMBERS.has(name) && isPlain(value)) details[name] = value;
   }
-  details.status = refusal.status;
+  details.status = status;
   if (typeof code === 'string' && isErrorCode(code)) {
-    const sentence = problem?.detail ?? problem?.title;
-    return new MillraceError(code, typeof sentence === 'string' ? sentence : `The server answered ${code}.`, details);
+    return new MillraceError(code, typeof detail === 'string' ? detail : `The server answered ${code}.`, details);
   }
+  const message =
+    typeof code === 'string' && typeof detail === 'string'
+      ? `The server answered ${code}: ${detail}`
+      : `${url.host} answered ${status}, and not as a Millrace server does: check the address, and what stands between.`;
+  return new MillraceError('UNEXPECTED_RESPONSE', message, details);
+}
+
+/** The error of a connection that broke, or that the server ended before all was said. */
+export function connectionLost(url: URL, code: number, reason: string): MillraceError {
+  const why = reason === '' ? `close code ${code}` : `close code ${code}, ${reason}`;
+  return new MillraceError('CONNECTION_FAILED', `The connection to ${url.host} was lost (${why}).`, {
+    closeCode: code,
+  });
+}
+
+/** The error of a connection that did not come back. */
+export function resumeFailed(url: URL, retryMs: number, cause: unknown): MillraceError {
+  const why = cause instanceof Error ? ` ${cause.message}` : '';
   return new MillraceError(
-    'UNEXPECTED_RESPONSE',
-    `${url} answered ${refusal.status}, and not as a Millrace server does: check the address, and what stands between.`,
-    details,
+    'RESUME_FAILED',
+    `The connection to ${url.host} was lost and did not come back within ${retryMs / 1000} s.${why}`,
+    { retryMs },
+    { cause },
   );
+}
+
+/** What goes away by itself: a server that restarts, drains or is too busy, and every broken connection. */
+const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'CONNECTION_FAILED',
+  'SHUTTING_DOWN',
+  'STORE_BUSY',
+  'STORE_CLOSED',
+  'STORE_FAILED',
+  'STORE_UNAVAILABLE',
+  'TOO_MANY_APPENDERS',
+  'TOO_MANY_FOLLOWERS',
+]);
+
+/** Statuses that say "not now", from a proxy or from a server that failed in a way it did not foresee. */
+const TRANSIENT_STATUSES: ReadonlySet<unknown> = new Set([408, 429, 500, 502, 503, 504]);
+
+/** Whether it makes sense to try the same again. */
+export function isTransient(error: unknown): boolean {
+  if (!isMillraceError(error)) return false;
+  if (error.code === 'UNEXPECTED_RESPONSE') return TRANSIENT_STATUSES.has(error.details.status);
+  return TRANSIENT_CODES.has(error.code);
 }
 
 /** Reads the body of a response that was not the one hoped for. */

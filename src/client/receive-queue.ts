@@ -1,8 +1,5 @@
-/** How a connection's data ended: all of it came, or the connection was lost, or there will never be any. */
-export type ReceiveEnd =
-  | { readonly kind: 'complete' }
-  | { readonly kind: 'lost'; readonly error: unknown }
-  | { readonly kind: 'failed'; readonly error: unknown };
+/** How the data of a connection ended: all of it came, or this happened. */
+export type ReceiveEnd = 'complete' | { readonly error: unknown };
 
 /** Between a socket that pushes and a reader that pulls: one reader, and what it has not taken is counted. */
 export class ReceiveQueue {

@@ -29,6 +29,7 @@ export class Backoff {
   readonly #now: () => number;
   #attempts = 0;
   #brokenSinceMs: number | undefined;
+  #connectedAtMs: number | undefined;
 
   constructor(options: RetryOptions = {}, random: () => number = Math.random, now: () => number = Date.now) {
     this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS);
@@ -41,6 +42,9 @@ export class Backoff {
   /** Milliseconds to wait before the next attempt, or undefined when the time to retry is over. */
   next(): number | undefined {
     const now = this.#now();
+    // A connection that lasted did work, even if nothing came over it.
+    if (this.#connectedAtMs !== undefined && now - this.#connectedAtMs >= this.#maxMs) this.reset();
+    this.#connectedAtMs = undefined;
     this.#brokenSinceMs ??= now;
     const leftMs = this.retryMs - (now - this.#brokenSinceMs);
     if (leftMs <= 0) return undefined;
@@ -49,7 +53,12 @@ export class Backoff {
     return Math.min(leftMs, ceilingMs * (0.5 + this.#random() / 2));
   }
 
-  /** The connection works again. */
+  /** A connection was made. Whether it is of any use will show: a server that accepts and drops must not be hammered. */
+  connected(): void {
+    this.#connectedAtMs = this.#now();
+  }
+
+  /** The connection works: data went over it. */
   reset(): void {
     this.#attempts = 0;
     this.#brokenSinceMs = undefined;

@@ -12,6 +12,8 @@ export interface Welcome {
   readonly type: 'welcome';
   /** The stream's tail. */
   readonly offset: string;
+  /** The stream's type: in a JSON stream each frame is JSON, so a client must not join what it was given to write. */
+  readonly contentType: string;
   /** With a producer: what it had committed before this session, `seq` -1 for nothing. */
   readonly committed: { readonly epoch: number; readonly seq: number } | null;
 }

@@ -1,0 +1,114 @@
+import { Appender, type AppendOptions, type AppendResult } from './appender.js';
+
+/** What can be appended: all at once, or in parts as they come. */
+export type AppendSource =
+  | string
+  | Uint8Array
+  | Iterable<Uint8Array | string>
+  | AsyncIterable<Uint8Array | string>
+  | ReadableStream<Uint8Array | string>;
+
+/**
+ * Appends everything that `source` gives, as the stream's only appender, and resolves when all of it is durable.
+ * Strings are sent as UTF-8. The stream is created if need be. A lost connection is made anew, and what had not
+ * arrived is sent again, exactly once.
+ *
+ * Errors: `APPENDER_ACTIVE` while another appender is at it, `STREAM_CLOSED`, `PRODUCER_FENCED` when a newer one took
+ * over, `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
+ * `UNEXPECTED_RESPONSE`, `INVALID_ARGUMENT`; what `source` throws.
+ */
+export async function append(
+  url: string | URL,
+  source: AppendSource,
+  options: AppendOptions = {},
+): Promise<AppendResult> {
+  const failed: { reject?: (error: unknown) => void } = {};
+  const appender = new Appender(url, options, (error) => failed.reject?.(error));
+  await appender.open();
+  // A source may be silent for hours: a failure is told without waiting for its next part.
+  return new Promise((resolve, reject) => {
+    failed.reject = reject;
+    appendAll(appender, source).then(resolve, (error: unknown) => {
+      appender.abort(error);
+      reject(error);
+    });
+  });
+}
+
+async function appendAll(appender: Appender, source: AppendSource): Promise<AppendResult> {
+  if (typeof source === 'string' || source instanceof Uint8Array) {
+    await appender.write(source);
+  } else {
+    for await (const chunk of isReadableStream(source) ? partsOf(source) : source) {
+      const room = appender.write(chunk);
+      if (room !== undefined) await room;
+    }
+  }
+  return appender.close();
+}
+
+function isReadableStream(source: object): source is ReadableStream<Uint8Array | string> {
+  return 'getReader' in source;
+}
+
+/** Not every browser can iterate a `ReadableStream`. */
+async function* partsOf<T>(stream: ReadableStream<T>): AsyncGenerator<T, void, undefined> {
+  const reader = stream.getReader();
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+/** A `WritableStream` that is an appender session. */
+export class AppendStream extends WritableStream<Uint8Array | string> {
+  readonly #appender: Appender;
+
+  /** Not for direct use: see {@link openAppend}. */
+  constructor(appender: Appender, failed: AbortSignal) {
+    super(
+      {
+        start: (controller) => {
+          failed.addEventListener('abort', () => controller.error(failed.reason), { once: true });
+        },
+        write: (chunk) => appender.write(chunk),
+        close: async () => {
+          await appender.close();
+        },
+        abort: (reason) => appender.abort(reason),
+      },
+      { highWaterMark: QUEUED_BYTES_MAX, size: (chunk) => chunk.length },
+    );
+    this.#appender = appender;
+  }
+
+  /** Everything before this offset is durable. */
+  get offset(): string {
+    return this.#appender.offset;
+  }
+
+  /** Who appends: with the same id and a higher epoch another process can carry on. */
+  get producer(): { readonly id: string; readonly epoch: number } {
+    return { id: this.#appender.producerId, epoch: this.#appender.epoch };
+  }
+}
+
+/** Bytes (of strings: UTF-16 units) in the stream's own queue, before the appender has seen them. */
+const QUEUED_BYTES_MAX = 64 * 1024;
+
+/**
+ * Becomes a stream's only appender, and resolves once that is certain. Writing waits while too much is
+ * unacknowledged; `close()` resolves when everything is durable; `abort()` leaves at once. Errors as {@link append}:
+ * those before the first byte reject this promise, later ones error the stream.
+ */
+export async function openAppend(url: string | URL, options: AppendOptions = {}): Promise<AppendStream> {
+  const failed = new AbortController();
+  const appender = new Appender(url, options, (error) => failed.abort(error));
+  await appender.open();
+  return new AppendStream(appender, failed.signal);
+}

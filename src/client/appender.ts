@@ -1,0 +1,317 @@
+import { isMillraceError, MillraceError } from '../errors.js';
+import { isJsonType } from '../wire/json.js';
+import { parseOffset } from '../wire/offset.js';
+import { type AppendConnection, connectAppend } from './append-connection.js';
+import {
+  type CheckedConnection,
+  type ConnectionOptions,
+  checkConnection,
+  parseStreamUrl,
+  withQuery,
+} from './connection-options.js';
+import { type Deferred, deferred } from './deferred.js';
+import { FrameBuffer } from './frame-buffer.js';
+import { isTransient, resumeFailed } from './problem.js';
+import { ReplayQueue } from './replay-queue.js';
+import { Backoff, checkBytes, wait } from './retry.js';
+
+/** Options of everything that appends over a session. */
+export interface AppendOptions extends ConnectionOptions {
+  /**
+   * Names this appender across its connections (default: a random one). An appender that carries on where an earlier
+   * process stopped gives that one's id and a higher `epoch`.
+   */
+  readonly producerId?: string;
+  /** The first connection's epoch (default 0); each new connection uses the next one. A higher one takes over a living session. */
+  readonly epoch?: number;
+  /** Close the stream for good behind the last byte (default false). */
+  readonly closeStream?: boolean;
+  /** Bytes that may be written and not acknowledged; then writing waits (default {@link DEFAULT_UNACKNOWLEDGED_BYTES_MAX}). */
+  readonly unacknowledgedBytesMax?: number;
+  /**
+   * Most bytes of one frame; small writes share one (default {@link DEFAULT_FRAME_BYTES_MAX}). In a JSON stream each
+   * write is a frame of its own, whatever its size.
+   */
+  readonly frameBytesMax?: number;
+}
+
+/** Default of {@link AppendOptions.unacknowledgedBytesMax}: so much is kept in memory, to be sent again. */
+export const DEFAULT_UNACKNOWLEDGED_BYTES_MAX = 8 * 1024 * 1024;
+/** Default of {@link AppendOptions.frameBytesMax}. */
+export const DEFAULT_FRAME_BYTES_MAX = 64 * 1024;
+
+/** What was appended. */
+export interface AppendResult {
+  /** The stream's offset after the last byte of this appender: follow from here to see only what comes later. */
+  readonly offset: string;
+  /** How many bytes this appender has appended. */
+  readonly bytes: number;
+}
+
+/**
+ * An appender session that outlives its connections. What is not acknowledged is kept, and sent again after a
+ * reconnect; the server's record of this producer tells what had arrived, so every byte is appended exactly once.
+ */
+export class Appender {
+  readonly #url: URL;
+  readonly #options: CheckedConnection;
+  readonly #backoff: Backoff;
+  readonly #producerId: string;
+  readonly #closeStream: boolean;
+  readonly #unacknowledgedBytesMax: number;
+  readonly #buffer: FrameBuffer;
+  readonly #queue = new ReplayQueue();
+  readonly #onFailure: (error: unknown) => void;
+  /** Ends the work of this appender: its connection attempts and waits. */
+  readonly #ending = new AbortController();
+  #epoch: number;
+  #connection: AppendConnection | undefined;
+  #failure: { readonly error: unknown } | undefined;
+  #closed = false;
+  #bytes = 0;
+  #offset = '';
+  #flushScheduled = false;
+  /** Writers that wait until less is unacknowledged. */
+  #room: Deferred<void> | undefined;
+  /** Those who wait until everything is acknowledged. */
+  #settled: Deferred<void> | undefined;
+  /** `close()`, while it waits until the stream is closed for good. */
+  #streamClosed: Deferred<void> | undefined;
+  /** Whether each write is JSON, and must reach the server as it is. */
+  #json = false;
+
+  /** `onFailure` is called at most once, when the appender can do nothing more. */
+  constructor(url: string | URL, options: AppendOptions, onFailure: (error: unknown) => void) {
+    this.#url = parseStreamUrl(url);
+    this.#options = checkConnection(options);
+    this.#backoff = new Backoff(options);
+    this.#producerId = options.producerId ?? globalThis.crypto.randomUUID();
+    this.#epoch = checkEpoch(options.epoch ?? 0);
+    this.#closeStream = options.closeStream ?? false;
+    this.#unacknowledgedBytesMax = checkBytes(
+      'unacknowledgedBytesMax',
+      options.unacknowledgedBytesMax ?? DEFAULT_UNACKNOWLEDGED_BYTES_MAX,
+    );
+    const frameBytesMax = checkBytes('frameBytesMax', options.frameBytesMax ?? DEFAULT_FRAME_BYTES_MAX, 16);
+    this.#buffer = new FrameBuffer(frameBytesMax, (frame) => this.#queue.push(frame));
+    this.#onFailure = onFailure;
+    const { signal } = this.#options;
+    if (signal !== undefined) {
+      const abort = () => this.abort(signal.reason);
+      signal.addEventListener('abort', abort, { once: true });
+      this.#ending.signal.addEventListener('abort', () => signal.removeEventListener('abort', abort));
+    }
+  }
+
+  /** The offset up to which everything is durable: this appender's bytes, and all before them. */
+  get offset(): string {
+    return this.#offset;
+  }
+
+  get producerId(): string {
+    return this.#producerId;
+  }
+
+  /** The epoch of the newest connection. */
+  get epoch(): number {
+    return this.#epoch - 1;
+  }
+
+  /**
+   * Makes the first connection. It is not tried again: a wrong address should be told at once.
+   * Errors: `CONNECTION_FAILED`, and what the server answers: `APPENDER_ACTIVE`, `STREAM_CLOSED`, `PRODUCER_FENCED`…
+   */
+  async open(): Promise<void> {
+    this.#options.signal?.throwIfAborted();
+    try {
+      await this.#connect();
+    } catch (error) {
+      this.#fail(error);
+      throw error;
+    }
+  }
+
+  /** Appends. A promise is returned only where the caller must wait, because too much is unacknowledged. */
+  write(chunk: Uint8Array | string): Promise<void> | undefined {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    if (this.#json) this.#pushWhole(chunk);
+    else this.#buffer.write(chunk);
+    this.#scheduleFlush();
+    if (this.#queue.bytes + this.#buffer.bytes <= this.#unacknowledgedBytesMax) return undefined;
+    this.#flush();
+    this.#room ??= deferred();
+    return this.#room.promise;
+  }
+
+  /** Waits until everything is durable, then gives the stream free. */
+  async close(): Promise<AppendResult> {
+    this.#buffer.end();
+    await this.#settle();
+    if (this.#closeStream) await this.#closeForGood();
+    this.#closed = true;
+    const connection = this.#connection;
+    this.#connection = undefined;
+    this.#ending.abort();
+    await connection?.close();
+    return { offset: this.#offset, bytes: this.#bytes };
+  }
+
+  /** Gives up at once. What had reached the server stays appended. */
+  abort(reason: unknown): void {
+    this.#fail(reason);
+  }
+
+  #pushWhole(chunk: Uint8Array | string): void {
+    const frame = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk.slice();
+    if (frame.length > 0) this.#queue.push(frame);
+  }
+
+  /** Sends what was gathered, once everything else that is ready to run has run: many writes become one frame. */
+  #scheduleFlush(): void {
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    afterThisTurn(() => {
+      this.#flushScheduled = false;
+      this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#failure !== undefined) return;
+    this.#buffer.flush();
+    this.#pump();
+  }
+
+  #pump(): void {
+    if (this.#connection === undefined) return;
+    for (let next = this.#queue.take(); next !== undefined; next = this.#queue.take()) {
+      this.#connection.send(next.frame);
+    }
+  }
+
+  /** Resolves when everything that was written is acknowledged. */
+  async #settle(): Promise<void> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    this.#pump();
+    if (this.#queue.empty) return;
+    this.#settled ??= deferred();
+    await this.#settled.promise;
+  }
+
+  /** Everything before is durable already, so a broken connection cannot separate the closure from its data. */
+  #closeForGood(): Promise<void> {
+    this.#streamClosed = deferred();
+    this.#connection?.closeStream();
+    return this.#streamClosed.promise;
+  }
+
+  #acknowledge(ack: { readonly seq: number; readonly offset: string; readonly closed: boolean }): void {
+    this.#backoff.reset();
+    if (ack.closed) {
+      this.#offset = ack.offset;
+      this.#streamClosed?.resolve();
+      return;
+    }
+    const before = this.#queue.bytes;
+    this.#queue.acknowledge(ack.seq);
+    this.#acknowledged(before, ack.offset);
+  }
+
+  /** Wakes those who waited for what `#queue` has just let go of. */
+  #acknowledged(bytesBefore: number, offset: string): void {
+    this.#bytes += bytesBefore - this.#queue.bytes;
+    this.#offset = offset;
+    if (this.#queue.bytes <= this.#unacknowledgedBytesMax / 2) {
+      this.#room?.resolve();
+      this.#room = undefined;
+    }
+    if (this.#queue.empty && this.#buffer.bytes === 0) {
+      this.#settled?.resolve();
+      this.#settled = undefined;
+    }
+  }
+
+  async #connect(): Promise<void> {
+    const epoch = this.#epoch++;
+    const url = withQuery(this.#url, {
+      verb: 'append',
+      producerId: this.#producerId,
+      producerEpoch: String(epoch),
+    });
+    const connection = await connectAppend(url, { ...this.#options, signal: this.#ending.signal });
+    if (this.#failure !== undefined) {
+      connection.terminate();
+      throw this.#failure.error;
+    }
+    this.#backoff.connected();
+    const before = this.#queue.bytes;
+    this.#queue.begin(epoch, connection.welcome.committed ?? undefined);
+    this.#json = isJsonType(connection.welcome.contentType);
+    this.#connection = connection;
+    this.#acknowledged(before, connection.welcome.offset);
+    connection.attach({
+      onAck: (ack) => this.#orFail(() => this.#acknowledge(ack)),
+      onLost: (error) => {
+        if (this.#connection !== connection) return;
+        this.#connection = undefined;
+        void this.#resume(error);
+      },
+    });
+    this.#pump();
+    if (this.#streamClosed !== undefined) connection.closeStream();
+  }
+
+  /** Connects again, until it works or there is no point in trying. */
+  async #resume(lost: unknown): Promise<void> {
+    let error = lost;
+    while (this.#failure === undefined && !this.#closed) {
+      if (this.#streamClosed !== undefined && this.#isOurClosure(error)) return this.#streamClosed.resolve();
+      if (!isTransient(error)) return this.#fail(error);
+      const delayMs = this.#backoff.next();
+      if (delayMs === undefined) return this.#fail(resumeFailed(this.#url, this.#backoff.retryMs, error));
+      try {
+        await wait(delayMs, this.#ending.signal);
+        await this.#connect();
+        return;
+      } catch (again) {
+        error = again;
+      }
+    }
+  }
+
+  /** The stream was closed right behind our last byte: the closure had arrived, only its acknowledgement had not. */
+  #isOurClosure(error: unknown): boolean {
+    return isMillraceError(error, 'STREAM_CLOSED') && error.details.offset === parseOffset(this.#offset);
+  }
+
+  #orFail(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #fail(error: unknown): void {
+    if (this.#failure !== undefined || this.#closed) return;
+    this.#failure = { error };
+    this.#ending.abort(error);
+    this.#connection?.terminate();
+    this.#connection = undefined;
+    for (const waiting of [this.#room, this.#settled, this.#streamClosed]) waiting?.reject(error);
+    this.#room = undefined;
+    this.#settled = undefined;
+    this.#onFailure(error);
+  }
+}
+
+function checkEpoch(epoch: number): number {
+  if (Number.isSafeInteger(epoch) && epoch >= 0) return epoch;
+  throw new MillraceError('INVALID_ARGUMENT', `epoch must be a whole number of at least 0, not ${epoch}.`);
+}
+
+/** Runs after all that is ready now, also promises; sooner than a timer where the platform allows it. */
+const afterThisTurn: (callback: () => void) => void =
+  typeof globalThis.setImmediate === 'function'
+    ? (callback) => void globalThis.setImmediate(callback)
+    : (callback) => void setTimeout(callback, 0);

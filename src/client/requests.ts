@@ -1,0 +1,185 @@
+import { MillraceError } from '../errors.js';
+import {
+  type CheckedConnection,
+  type ConnectionOptions,
+  checkConnection,
+  parseStreamUrl,
+  withQuery,
+} from './connection-options.js';
+import { errorFromRefusal, refusalOf } from './problem.js';
+import { connectionFailed } from './socket.js';
+
+/** What the server tells of a stream with every answer. */
+export interface StreamPosition {
+  /** The token of the place after what was asked for: the tail, or the end of what was read. */
+  readonly offset: string;
+  /** The stream is closed for good. */
+  readonly closed: boolean;
+}
+
+/** What {@link head} tells of a stream. */
+export interface StreamHead extends StreamPosition {
+  readonly contentType: string;
+  /** Seconds without use after which it expires. */
+  readonly ttlSeconds?: number;
+  /** When it expires. */
+  readonly expiresAt?: Date;
+}
+
+/** Options of {@link create}. */
+export interface CreateOptions extends ConnectionOptions {
+  /** MIME type. Default: by the path's extension, else `application/octet-stream`. */
+  readonly contentType?: string;
+  /** Seconds without a read or write after which it expires. */
+  readonly ttlSeconds?: number;
+  /** When it expires. */
+  readonly expiresAt?: Date;
+  /** First content; in a JSON stream a JSON value, or an array of them. */
+  readonly data?: string | Uint8Array;
+  /** Create it closed: `data` is all there will ever be. */
+  readonly closed?: boolean;
+}
+
+/** Options of {@link read}. */
+export interface ReadOptions extends ConnectionOptions {
+  /** Where to begin: a token from before, `-1` for the start (default), `now` for the tail. */
+  readonly offset?: string;
+}
+
+/** One answer of {@link read}. */
+export interface ReadAnswer extends StreamPosition {
+  /** The bytes; of a JSON stream a JSON array of messages. May be a part of what there is. */
+  readonly data: Uint8Array;
+  /** Nothing more was there at the time. */
+  readonly upToDate: boolean;
+  readonly contentType: string;
+}
+
+/**
+ * Creates a stream; `created` is false where one of the same kind was there before.
+ * Errors: `STREAM_EXISTS` for one of another kind, `INVALID_*`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`.
+ */
+export async function create(
+  url: string | URL,
+  options: CreateOptions = {},
+): Promise<StreamHead & { readonly created: boolean }> {
+  const { contentType, ttlSeconds, expiresAt, data, closed } = options;
+  const response = await request(
+    parseStreamUrl(url),
+    {
+      method: 'PUT',
+      headers: definedOnly({
+        'Content-Type': contentType,
+        'Stream-TTL': ttlSeconds?.toString(),
+        'Stream-Expires-At': expiresAt?.toISOString(),
+        'Stream-Closed': closed === true ? 'true' : undefined,
+      }),
+      // Bytes without a type of their own: `fetch` would name one for a string, and the path's would not count.
+      body: typeof data === 'string' ? new TextEncoder().encode(data) : ((data as Uint8Array<ArrayBuffer>) ?? null),
+    },
+    checkConnection(options),
+  );
+  return { ...headOf(response), created: response.status === 201 };
+}
+
+/** What is known of a stream. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
+export async function head(url: string | URL, options: ConnectionOptions = {}): Promise<StreamHead> {
+  return headOf(await request(parseStreamUrl(url), { method: 'HEAD' }, checkConnection(options)));
+}
+
+/**
+ * Reads one piece of what a stream holds; go on with the answer's `offset` until `upToDate`.
+ * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `INVALID_OFFSET`, `OFFSET_OUT_OF_RANGE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`.
+ */
+export async function read(url: string | URL, options: ReadOptions = {}): Promise<ReadAnswer> {
+  const target = withQuery(parseStreamUrl(url), { offset: options.offset ?? '-1' });
+  const response = await request(target, { method: 'GET' }, checkConnection(options));
+  const { offset, closed, contentType } = headOf(response);
+  const data = new Uint8Array(await response.arrayBuffer());
+  return { data, offset, closed, contentType, upToDate: response.headers.has('stream-up-to-date') };
+}
+
+/** Closes a stream for good. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `APPENDER_ACTIVE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
+export async function close(url: string | URL, options: ConnectionOptions = {}): Promise<StreamPosition> {
+  const init = { method: 'POST', headers: { 'Stream-Closed': 'true' } };
+  return positionOf(await request(parseStreamUrl(url), init, checkConnection(options)));
+}
+
+/** Deletes a stream. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
+export async function remove(url: string | URL, options: ConnectionOptions = {}): Promise<void> {
+  await request(parseStreamUrl(url), { method: 'DELETE' }, checkConnection(options));
+}
+
+/**
+ * Why the server refused an upgrade, on platforms that do not show it: the same request without the upgrade is
+ * refused for the same reason.
+ */
+export async function explainRefusal(url: URL, options: CheckedConnection): Promise<MillraceError> {
+  try {
+    const response = await request(url, { method: 'GET' }, options);
+    await response.body?.cancel();
+  } catch (error) {
+    if (error instanceof MillraceError && error.code !== 'UPGRADE_REQUIRED') return error;
+  }
+  return new MillraceError(
+    'CONNECTION_FAILED',
+    `${url.host} answers, but a WebSocket to it cannot be opened: check what stands between.`,
+  );
+}
+
+/** Sends a request and answers a response that is no error. Once its header is there, only the signal ends it. */
+async function request(url: URL, init: RequestInit, options: CheckedConnection): Promise<Response> {
+  options.signal?.throwIfAborted();
+  const controller = new AbortController();
+  const abort = () => controller.abort(options.signal?.reason);
+  options.signal?.addEventListener('abort', abort, { once: true });
+  const timer = setTimeout(() => controller.abort(), options.connectTimeoutMs);
+  try {
+    const response = await fetch(url, {
+      ...init,
+      headers: { ...options.headers, ...(init.headers as Record<string, string> | undefined) },
+      signal: controller.signal,
+      cache: 'no-store',
+    });
+    if (response.ok) return response;
+    throw errorFromRefusal(await refusalOf(response), url);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (error instanceof MillraceError) throw error;
+    // `fetch` says only that it failed; its cause knows more.
+    throw connectionFailed(url, error instanceof Error ? (error.cause ?? error) : error);
+  } finally {
+    clearTimeout(timer);
+    options.signal?.removeEventListener('abort', abort);
+  }
+}
+
+function headOf(response: Response): StreamHead {
+  const { headers } = response;
+  const ttl = headers.get('stream-ttl');
+  const expiresAt = headers.get('stream-expires-at');
+  return {
+    ...positionOf(response),
+    contentType: headers.get('content-type') ?? 'application/octet-stream',
+    ...(ttl === null ? {} : { ttlSeconds: Number(ttl) }),
+    ...(expiresAt === null ? {} : { expiresAt: new Date(expiresAt) }),
+  };
+}
+
+function positionOf(response: Response): StreamPosition {
+  const offset = response.headers.get('stream-next-offset');
+  if (offset === null) {
+    throw new MillraceError(
+      'UNEXPECTED_RESPONSE',
+      'The answer has no Stream-Next-Offset: check the address, and what stands between.',
+      { status: response.status },
+    );
+  }
+  return { offset, closed: response.headers.get('stream-closed')?.toLowerCase() === 'true' };
+}
+
+function definedOnly(headers: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(headers).filter((entry): entry is [string, string] => entry[1] !== undefined),
+  );
+}
