@@ -28,6 +28,8 @@ export interface HttpContext {
   readonly log: Log;
   /** Where the streams begin in the server's URLs: `''` or like `/streams`. */
   readonly prefix: string;
+  /** `https://host` under which clients reach this server; undefined: as each request names it. */
+  readonly publicUrl: string | undefined;
   /** Whether the handler takes no new work (`close()` was called). */
   readonly draining: boolean;
   /** Registers something that may last; call what it returns when that is over. Stops it at once while draining. */

@@ -15,6 +15,11 @@ export interface HandlerOptions {
   readonly store: Store;
   /** Where the streams begin in the server's URLs, like `/streams`. Default: at the root. */
   readonly prefix?: string;
+  /**
+   * Scheme and host under which clients reach this server, like `https://streams.example`, for the URLs that it gives
+   * out. Default: as each request names them, which is wrong behind a proxy that does not pass `Host` on.
+   */
+  readonly publicUrl?: string;
   /** Default: nothing is logged. A pino logger fits. */
   readonly log?: Log;
   /** What is not given has the default of `DEFAULT_HTTP_LIMITS`. */
@@ -56,6 +61,7 @@ export function createHandler(options: HandlerOptions): Handler {
     limits,
     log,
     prefix,
+    publicUrl: options.publicUrl?.replace(/\/+$/, ''),
     get draining() {
       return draining;
     },

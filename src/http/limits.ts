@@ -4,6 +4,12 @@ export interface HttpLimits {
   readonly urlBytesMax: number;
   /** Largest body of one request that is appended as a whole: `BODY_TOO_LARGE` beyond it. */
   readonly bodyBytesMax: number;
+  /** About how many bytes one catch-up or long-poll answer holds; the rest is had by asking again. */
+  readonly readBytesMax: number;
+  /** How long a long-poll waits for data before it is answered 204. */
+  readonly longPollTimeoutMs: number;
+  /** How long one SSE response lasts; its reader connects again, possibly to a cache. */
+  readonly sseConnectionMs: number;
   /** Largest WebSocket message: the socket is closed with 1009 beyond it. */
   readonly frameBytesMax: number;
   /** Bytes of one appender that are accepted and not yet committed; its socket is paused while there are more. */
@@ -23,6 +29,9 @@ export interface HttpLimits {
 export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   urlBytesMax: 8 * 1024,
   bodyBytesMax: 16 * 1024 * 1024,
+  readBytesMax: 1024 * 1024,
+  longPollTimeoutMs: 20_000,
+  sseConnectionMs: 60_000,
   frameBytesMax: 16 * 1024 * 1024,
   appendBufferBytes: 4 * 1024 * 1024,
   heartbeatIntervalMs: 10_000,

@@ -1,4 +1,5 @@
 export { COMMIT_BYTES_MAX } from './commit.js';
+export { contentTypeOf } from './content-type.js';
 export {
   APPEND_BYTES_MAX,
   EXPIRY_SWEEP_MS,

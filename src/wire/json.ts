@@ -8,6 +8,13 @@ import { MillraceError } from '../errors.js';
 /** How deep a message may be nested: readers in many languages are recursive. */
 export const JSON_DEPTH_MAX = 1000;
 
+/** Whether a stream of this content type is made of JSON messages. */
+export function isJsonType(contentType: string): boolean {
+  if (contentType === 'application/json') return true;
+  const end = contentType.indexOf(';');
+  return (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase() === 'application/json';
+}
+
 /** Messages as lines. */
 export interface JsonLines {
   /** One message a line, each ended by `\n`, without whitespace between tokens. */

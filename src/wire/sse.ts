@@ -1,4 +1,4 @@
-import { forEachLine } from './json.js';
+import { forEachLine, isJsonType } from './json.js';
 import { formatOffset } from './offset.js';
 
 /**
@@ -14,10 +14,8 @@ export type SseEncoding = 'text' | 'json' | 'base64';
 
 /** The encoding for a content type: `application/json`, `text/*`, the rest. */
 export function sseEncodingOf(contentType: string): SseEncoding {
-  const end = contentType.indexOf(';');
-  const mediaType = (end < 0 ? contentType : contentType.slice(0, end)).trim().toLowerCase();
-  if (mediaType === 'application/json') return 'json';
-  return mediaType.startsWith('text/') ? 'text' : 'base64';
+  if (isJsonType(contentType)) return 'json';
+  return /^text\//i.test(contentType) ? 'text' : 'base64';
 }
 
 /** What a control event says. */

@@ -1,0 +1,84 @@
+import type { IncomingMessage } from 'node:http';
+import { isMillraceError, MillraceError } from '../errors.js';
+import type { Append, Appended } from '../log/store.js';
+import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
+import { encodeJsonLines, isJsonType } from '../wire/json.js';
+import { formatOffset } from '../wire/offset.js';
+import { readBody } from './body.js';
+import type { StreamHandler } from './context.js';
+import { sendProblem } from './problem.js';
+import { baseFields, refusalHeaders, sameOriginFields } from './stream-fields.js';
+
+/** `POST`: appends the body, closes the stream, or both in one step (Durable Streams, sections 5.2 and 5.3). */
+export const append: StreamHandler = async (exchange) => {
+  const { req, res, route, context } = exchange;
+  try {
+    const request = parseAppend(req);
+    const body = await readBody(req, context.limits.bodyBytesMax);
+    if (body.length > 0) {
+      const { contentType } = request;
+      if (contentType === undefined) {
+        throw new MillraceError('INVALID_HEADER', "The header Content-Type is missing: send the stream's type.", {
+          header: 'Content-Type',
+        });
+      }
+      request.data = body;
+      if (isJsonType(contentType)) request.data = await jsonLines(exchange, request, body);
+    }
+    const appended = await context.store.append(route.stream, request);
+    // With a producer, 204 says that nothing new was appended (section 5.2.1).
+    res.writeHead(request.producer !== undefined && !appended.duplicate ? 200 : 204, appendedFields(req, appended));
+    res.end();
+  } catch (error) {
+    if (!res.destroyed) sendProblem(exchange, error, refusalHeaders(error));
+  }
+};
+
+type AppendRequest = { -readonly [K in keyof Append]: Append[K] };
+
+function parseAppend(req: IncomingMessage): AppendRequest {
+  const headers = req.headers;
+  const request: AppendRequest = {};
+  const contentType = parseContentType(headers['content-type']);
+  if (contentType !== undefined) request.contentType = contentType;
+  if (parseClosed(headers['stream-closed'] as string | undefined)) request.close = true;
+  const streamSeq = parseStreamSeq(headers['stream-seq'] as string | undefined);
+  if (streamSeq !== undefined) request.streamSeq = streamSeq;
+  const producer = parseProducer(headers);
+  if (producer !== undefined) request.producer = producer;
+  return request;
+}
+
+/**
+ * The body as lines. Where it is no JSON, the stream may have a better reason to refuse it: there is none, it is
+ * closed, or it is no JSON stream at all.
+ */
+async function jsonLines(
+  { route, context }: Parameters<StreamHandler>[0],
+  request: Append,
+  body: Uint8Array,
+): Promise<Uint8Array> {
+  try {
+    const { data, count } = encodeJsonLines(body);
+    if (count > 0) return data;
+    throw new MillraceError('EMPTY_APPEND', 'The array is empty: send at least one message.');
+  } catch (error) {
+    const info = await context.store.stat(route.stream);
+    if (info.json && !(info.closed && isMillraceError(error, 'INVALID_JSON'))) throw error;
+    return request.data ?? body;
+  }
+}
+
+function appendedFields(req: IncomingMessage, appended: Appended): string[] {
+  const fields = [
+    'Stream-Next-Offset',
+    formatOffset(appended.offset),
+    ...(req.headers.origin === undefined ? sameOriginFields : baseFields),
+  ];
+  if (appended.closed) fields.push('Stream-Closed', 'true');
+  if (appended.producer !== undefined) {
+    fields.push('Producer-Epoch', String(appended.producer.epoch), 'Producer-Seq', String(appended.producer.seq));
+    if (!appended.duplicate) fields.push('Content-Length', '0');
+  }
+  return fields;
+}

@@ -1,0 +1,85 @@
+import type { IncomingMessage } from 'node:http';
+import type { TLSSocket } from 'node:tls';
+import { MillraceError } from '../errors.js';
+import { contentTypeOf, parseStreamPath } from '../log/index.js';
+import type { CreateOptions, ForkPoint } from '../log/store.js';
+import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifetime } from '../wire/headers.js';
+import { encodeJsonLines, isJsonType } from '../wire/json.js';
+import { readBody } from './body.js';
+import type { HttpContext, StreamHandler } from './context.js';
+import { requestTarget } from './route.js';
+import { baseFields, positionFields } from './stream-fields.js';
+
+/** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
+export const create: StreamHandler = async ({ req, res, route, context }) => {
+  const { headers } = req;
+  const contentType = parseContentType(headers['content-type']);
+  const options: { -readonly [K in keyof CreateOptions]: CreateOptions[K] } = parseLifetime(headers);
+  if (contentType !== undefined) options.contentType = contentType;
+  if (parseClosed(header(req, 'stream-closed'))) options.closed = true;
+  const forkHeaders = parseFork(headers);
+  if (forkHeaders !== undefined) options.fork = forkPoint(forkHeaders, context.prefix);
+  const body = await readBody(req, context.limits.bodyBytesMax);
+  if (body.length > 0) {
+    const json = isJsonType(contentType ?? (await defaultType(context, route.stream, options.fork)));
+    options.data = json ? encodeJsonLines(body).data : body;
+  }
+  const { created, info } = await context.store.create(route.stream, options);
+  const fields = [
+    ...baseFields,
+    'Content-Type',
+    info.contentType,
+    'Content-Length',
+    '0',
+    'Cache-Control',
+    'no-store',
+    ...positionFields({ offset: info.tail, closed: info.closed }),
+  ];
+  if (created) fields.push('Location', streamUrl(req, context));
+  res.writeHead(created ? 201 : 200, fields).end();
+};
+
+/** The stream that a URL path below our prefix names. */
+function forkPoint(fork: ForkHeaders, prefix: string): ForkPoint {
+  if (!fork.from.startsWith(`${prefix}/`)) {
+    throw new MillraceError(
+      'FORK_SOURCE_NOT_FOUND',
+      `Stream-Forked-From must be the URL path of a stream of this server, below ${prefix}/.`,
+    );
+  }
+  return {
+    path: parseStreamPath(fork.from.slice(prefix.length)),
+    ...(fork.offset === undefined ? {} : { offset: fork.offset }),
+    ...(fork.subOffset === undefined ? {} : { subOffset: fork.subOffset }),
+  };
+}
+
+/** The type that the store will give a stream for which the client named none. */
+async function defaultType(context: HttpContext, path: string, fork: ForkPoint | undefined): Promise<string> {
+  if (fork === undefined) return contentTypeOf(path);
+  try {
+    return (await context.store.stat(fork.path)).contentType;
+  } catch {
+    // The store says what is wrong with the source; the body is not looked at then.
+    return contentTypeOf(path);
+  }
+}
+
+/** The stream's own URL, as the client addressed it. */
+function streamUrl(req: IncomingMessage, context: HttpContext): string {
+  return `${requestOrigin(req, context.publicUrl)}${requestTarget(req).split('?', 1)[0]}`;
+}
+
+/** `https://host:port` of this server: as configured, or as the client calls it. */
+export function requestOrigin(req: IncomingMessage, publicUrl: string | undefined): string {
+  if (publicUrl !== undefined) return publicUrl;
+  const scheme = (req.socket as Partial<TLSSocket>).encrypted === true ? 'https' : 'http';
+  const { host } = req.headers;
+  if (host !== undefined && /^[\w.:[\]-]+$/.test(host)) return `${scheme}://${host}`;
+  return `${scheme}://localhost:${req.socket.localPort ?? 80}`;
+}
+
+/** One header's value; a repeated one is joined by Node already. */
+export function header(req: IncomingMessage, name: string): string | undefined {
+  return req.headers[name] as string | undefined;
+}

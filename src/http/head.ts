@@ -1,0 +1,18 @@
+import type { StreamHandler } from './context.js';
+import { baseFields, positionFields } from './stream-fields.js';
+
+/** `HEAD`: what is known of a stream, never from a cache (Durable Streams, section 5.5). */
+export const head: StreamHandler = async ({ res, route, context }) => {
+  const info = await context.store.stat(route.stream);
+  const fields = [
+    ...baseFields,
+    'Content-Type',
+    info.contentType,
+    'Cache-Control',
+    'no-store',
+    ...positionFields({ offset: info.tail, closed: info.closed }),
+  ];
+  if (info.ttlSeconds !== undefined) fields.push('Stream-TTL', String(info.ttlSeconds));
+  if (info.expiresAtMs !== undefined) fields.push('Stream-Expires-At', new Date(info.expiresAtMs).toISOString());
+  res.writeHead(200, fields).end();
+};

@@ -1,0 +1,130 @@
+import type { After, FollowEnd, FollowedStream, Following, Format } from '../follow/index.js';
+import { nextCursor } from '../wire/cursor.js';
+import { jsonArrayOf } from '../wire/json.js';
+import { OFFSET_NOW } from '../wire/offset.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { sendProblem } from './problem.js';
+import { bodyOf, contentFields, type Range, rangeFields, rangeOf, requireOffset } from './read.js';
+import type { StreamRoute } from './route.js';
+import { baseFields, positionFields } from './stream-fields.js';
+import { streamGone } from './stream-gone.js';
+
+/**
+ * `GET ?live=long-poll`: what there is from an offset on, or the next that comes (Durable Streams, section 5.7).
+ * Whoever waits is a follower like any other, with a sink that takes one piece.
+ */
+export const longPoll: StreamHandler = async (exchange) => {
+  const { res, route, context } = exchange;
+  const asked = requireOffset(route.query);
+  if (asked !== OFFSET_NOW) {
+    const result = await context.store.read(route.stream, asked, { maxBytes: context.limits.readBytesMax });
+    const range = rangeOf(asked, result);
+    if (range.data.length > 0) return sendData(exchange, range, bodyOf(range.info, range.data));
+    if (range.closed) return sendNothing(exchange, range.next, true);
+  }
+  const opened = await context.follow.open(route.stream);
+  if (res.destroyed) return opened.release();
+  const start = asked === OFFSET_NOW ? opened.info.tail : asked;
+  if (opened.info.closed && start === opened.info.tail) {
+    opened.release();
+    return sendNothing(exchange, start, true);
+  }
+  waitForData(exchange, opened, start);
+};
+
+/** Follows from `start`, for one piece or until the time is over. */
+function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, start: number): void {
+  const { res, context } = exchange;
+  const { info } = opened;
+  let following: Following | undefined;
+  let over = false;
+  const finish = (answer: () => void) => {
+    if (over) return;
+    over = true;
+    clearTimeout(timeout);
+    untrack();
+    following?.stop();
+    if (!res.destroyed) answer();
+  };
+  const timeUp = () => finish(() => sendNothing(exchange, start, false));
+  const timeout = setTimeout(timeUp, context.limits.longPollTimeoutMs);
+  const untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
+  res.once('close', () => finish(() => {}));
+  if (over) return opened.release();
+  const sink = {
+    onDrain() {},
+    write(bytes: Buffer) {
+      const { offset, upToDate, closed, body } = readFrame(bytes);
+      finish(() => {
+        if (offset === start) sendNothing(exchange, start, closed);
+        else sendData(exchange, { info, start, next: offset, data: body, upToDate, closed }, body);
+      });
+      return false;
+    },
+    end(reason: FollowEnd) {
+      finish(() => {
+        if (reason.kind === 'deleted') sendProblem(exchange, streamGone());
+        else if (reason.kind === 'failed') sendProblem(exchange, reason.error);
+        else sendNothing(exchange, start, reason.kind === 'closed');
+      });
+    },
+  };
+  try {
+    following = opened.follow({ offset: start, format: info.json ? jsonFrames : byteFrames, sink });
+    // The first write may have come before `follow` returned, and found nothing to stop.
+    if (over) following.stop();
+  } catch (error) {
+    opened.release();
+    finish(() => sendProblem(exchange, error));
+  }
+}
+
+function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Array): void {
+  const { req, res, route } = exchange;
+  const fields = rangeFields(req, range);
+  if (!range.closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
+  res.writeHead(200, [...fields, ...contentFields(range.info, body)]);
+  res.end(body);
+}
+
+function sendNothing({ res, route }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
+  const fields = [...baseFields, ...positionFields({ offset, upToDate: true, closed }), 'Cache-Control', 'no-store'];
+  if (!closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
+  res.writeHead(204, fields).end();
+}
+
+/**
+ * What a waiting request is told through the follow engine: where it stands then, and the body of its response, made
+ * once for all that wait. Layout: the offset (8 bytes), flags (1 byte), the body.
+ */
+const FRAME_HEAD_BYTES = 9;
+const UP_TO_DATE = 1;
+const CLOSED = 2;
+
+const byteFrames: Format = { name: 'long-poll bytes', encode: (data, after) => frame(data, data.length > 0, after) };
+const jsonFrames: Format = {
+  name: 'long-poll JSON',
+  encode: (data, after) => frame(data.length > 0 ? jsonArrayOf(data) : data, data.length > 0, after),
+};
+
+function frame(body: Uint8Array, hasData: boolean, after: After): Uint8Array {
+  // That the reader is up to date is no news to one who waits at the tail.
+  if (!hasData && !after.closed) return NOTHING;
+  const bytes = Buffer.allocUnsafe(FRAME_HEAD_BYTES + body.length);
+  bytes.writeDoubleBE(after.offset, 0);
+  bytes[8] = (after.upToDate ? UP_TO_DATE : 0) | (after.closed ? CLOSED : 0);
+  bytes.set(body, FRAME_HEAD_BYTES);
+  return bytes;
+}
+
+function readFrame(bytes: Buffer): { offset: number; upToDate: boolean; closed: boolean; body: Buffer } {
+  const flags = bytes[8] as number;
+  return {
+    offset: bytes.readDoubleBE(0),
+    upToDate: (flags & UP_TO_DATE) !== 0,
+    closed: (flags & CLOSED) !== 0,
+    body: bytes.subarray(FRAME_HEAD_BYTES),
+  };
+}
+
+const NOTHING = Buffer.alloc(0);

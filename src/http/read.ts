@@ -1,0 +1,132 @@
+import type { IncomingMessage } from 'node:http';
+import { MillraceError } from '../errors.js';
+import type { ReadResult, StreamInfo } from '../log/store.js';
+import { matchesEntityTag } from '../wire/headers.js';
+import { jsonArrayOf } from '../wire/json.js';
+import { OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
+import type { StreamHandler } from './context.js';
+import { baseFields, type Fields, positionFields } from './stream-fields.js';
+
+/** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
+export const CACHE_SECONDS_MAX = 60;
+const STALE_SECONDS = 300;
+
+/** `GET`: what there is from an offset on, at most one piece (Durable Streams, section 5.6). */
+export const read: StreamHandler = async ({ req, res, route, context }) => {
+  const start = startOffset(route.query) ?? 0;
+  const { store, limits } = context;
+  if (start === OFFSET_NOW) {
+    const { info } = await readTail(store, route.stream);
+    const body = bodyOf(info, EMPTY);
+    res.writeHead(200, [
+      ...baseFields,
+      ...positionFields({ offset: info.tail, upToDate: true, closed: info.closed }),
+      'Cache-Control',
+      'no-store',
+      ...contentFields(info, body),
+    ]);
+    res.end(body);
+    return;
+  }
+  const range = rangeOf(start, await store.read(route.stream, start, { maxBytes: limits.readBytesMax }));
+  if (matchesEntityTag(req.headers['if-none-match'], entityTag(range))) {
+    res.writeHead(304, rangeFields(req, range)).end();
+    return;
+  }
+  const body = bodyOf(range.info, range.data);
+  res.writeHead(200, [...rangeFields(req, range), ...contentFields(range.info, body)]);
+  res.end(body);
+};
+
+/** A piece of a stream as it goes to a reader. */
+export interface Range {
+  readonly info: StreamInfo;
+  readonly start: number;
+  /** The offset after `data`. */
+  readonly next: number;
+  readonly data: Uint8Array;
+  /** Whether it ends at the tail. */
+  readonly upToDate: boolean;
+  /** Whether it ends at the tail of a closed stream. */
+  readonly closed: boolean;
+}
+
+/** What the store has read, as a range. */
+export function rangeOf(start: number, { data, next, info }: ReadResult): Range {
+  const upToDate = next >= info.tail;
+  return { info, start, next, data, upToDate, closed: upToDate && info.closed };
+}
+
+/** The `offset` of a request, if there is one. Errors: `INVALID_OFFSET` (also for an empty or repeated one). */
+export function startOffset(query: URLSearchParams): number | typeof OFFSET_NOW | undefined {
+  const tokens = query.getAll('offset');
+  if (tokens.length === 0) return undefined;
+  if (tokens.length > 1) throw new MillraceError('INVALID_OFFSET', 'There is more than one offset: send one.');
+  return parseStartOffset(tokens[0] as string);
+}
+
+/** The `offset` of a live request. Errors: `INVALID_OFFSET`, `INVALID_REQUEST` where there is none. */
+export function requireOffset(query: URLSearchParams): number | typeof OFFSET_NOW {
+  const start = startOffset(query);
+  if (start !== undefined) return start;
+  throw new MillraceError(
+    'INVALID_REQUEST',
+    `A live read needs an offset: add offset=${OFFSET_START} for all, or offset=${OFFSET_NOW} for what is new.`,
+  );
+}
+
+/** The stream's tail and state, as a read: unlike `stat` it counts as use, so that the stream does not expire. */
+export async function readTail(
+  store: { stat(path: string): Promise<StreamInfo>; read: ReadTail },
+  path: string,
+): Promise<{ readonly info: StreamInfo }> {
+  const { tail } = await store.stat(path);
+  return store.read(path, tail, { maxBytes: 1 });
+}
+
+type ReadTail = (path: string, offset: number, options: { maxBytes: number }) => Promise<ReadResult>;
+
+/** What a reader gets of the stream's bytes: a JSON stream is an array of its messages. */
+export function bodyOf(info: StreamInfo, data: Uint8Array): Uint8Array {
+  return info.json ? jsonArrayOf(data) : data;
+}
+
+/** Fields of an answer with a body. */
+export function contentFields(info: StreamInfo, body: Uint8Array): Fields {
+  return ['Content-Type', info.contentType, 'Content-Length', String(body.length)];
+}
+
+/** Fields that a range of a stream has in every answer, also in one without a body. */
+export function rangeFields(req: IncomingMessage, range: Range): Fields {
+  return [
+    ...baseFields,
+    ...positionFields({ offset: range.next, upToDate: range.upToDate, closed: range.closed }),
+    'ETag',
+    entityTag(range),
+    'Cache-Control',
+    cacheControl(req, range),
+  ];
+}
+
+/** Names the bytes of a range, and whether they are known to be the last (section 10.1). */
+function entityTag({ info, start, next, closed }: Range): string {
+  return `"${info.id}:${start}:${next}${closed ? ':c' : ''}"`;
+}
+
+/**
+ * Bytes at an offset never change, so an answer that holds some may be kept for a while, but not beyond the life of
+ * the stream. An empty one from an open stream would hide the next append.
+ */
+function cacheControl(req: IncomingMessage, { data, info, closed }: Range): string {
+  if (data.length === 0 && !closed) return 'no-cache';
+  const { authorization, cookie } = req.headers;
+  const scope = authorization === undefined && cookie === undefined ? 'public' : 'private';
+  let seconds = Math.min(CACHE_SECONDS_MAX, info.ttlSeconds ?? CACHE_SECONDS_MAX);
+  if (info.expiresAtMs !== undefined) {
+    seconds = Math.max(0, Math.min(seconds, Math.floor((info.expiresAtMs - Date.now()) / 1000)));
+  }
+  if (seconds < CACHE_SECONDS_MAX) return `${scope}, max-age=${seconds}`;
+  return `${scope}, max-age=${seconds}, stale-while-revalidate=${STALE_SECONDS}`;
+}
+
+const EMPTY = new Uint8Array(0);
