@@ -13,8 +13,7 @@ export interface LogOptions {
 /** Logs to standard error: standard output belongs to the data. */
 export function createLog(options: LogOptions, destination: DestinationStream = process.stderr): Log {
   const level = options.verbose === true ? 'info' : 'warn';
-  if (options.json === true)
-    return pino({ level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime }, destination);
+  if (options.json === true) return pino({ level, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination);
   return plainLog(destination, level);
 }
 

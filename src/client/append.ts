@@ -1,6 +1,9 @@
 import { Appender, type AppendOptions, type AppendResult } from './appender.js';
 
-/** What can be appended: all at once, or in parts as they come. */
+/**
+ * What can be appended: all at once, or in parts as they come. In a JSON stream a string is one JSON text (a value, or
+ * an array whose elements are the messages), and bytes are NDJSON, one message a line, however they are cut.
+ */
 export type AppendSource =
   | string
   | Uint8Array

@@ -1,4 +1,5 @@
 import { isMillraceError, MillraceError } from '../errors.js';
+import type { Welcome } from '../wire/append-protocol.js';
 import { isJsonType } from '../wire/json.js';
 import { parseOffset } from '../wire/offset.js';
 import { type AppendConnection, connectAppend } from './append-connection.js';
@@ -10,7 +11,8 @@ import {
   withQuery,
 } from './connection-options.js';
 import { type Deferred, deferred } from './deferred.js';
-import { FrameBuffer } from './frame-buffer.js';
+import { FrameBuffer, type FrameGatherer } from './frame-buffer.js';
+import { JsonFrames } from './json-frames.js';
 import { isTransient, resumeFailed } from './problem.js';
 import { ReplayQueue } from './replay-queue.js';
 import { Backoff, checkBytes, wait } from './retry.js';
@@ -29,8 +31,8 @@ export interface AppendOptions extends ConnectionOptions {
   /** Bytes that may be written and not acknowledged; then writing waits (default {@link DEFAULT_UNACKNOWLEDGED_BYTES_MAX}). */
   readonly unacknowledgedBytesMax?: number;
   /**
-   * Most bytes of one frame; small writes share one (default {@link DEFAULT_FRAME_BYTES_MAX}). In a JSON stream each
-   * write is a frame of its own, whatever its size.
+   * Most bytes of one frame; small writes share one (default {@link DEFAULT_FRAME_BYTES_MAX}). One JSON message is
+   * never cut, whatever its size.
    */
   readonly frameBytesMax?: number;
 }
@@ -59,13 +61,15 @@ export class Appender {
   readonly #producerId: string;
   readonly #closeStream: boolean;
   readonly #unacknowledgedBytesMax: number;
-  readonly #buffer: FrameBuffer;
+  readonly #frameBytesMax: number;
   readonly #queue = new ReplayQueue();
   readonly #onFailure: (error: unknown) => void;
   /** Ends the work of this appender: its connection attempts and waits. */
   readonly #ending = new AbortController();
   #epoch: number;
   #connection: AppendConnection | undefined;
+  /** Made for the stream's type, which the first connection tells. */
+  #buffer: FrameGatherer = NOTHING_WRITTEN;
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
   #bytes = 0;
@@ -77,8 +81,6 @@ export class Appender {
   #settled: Deferred<void> | undefined;
   /** `close()`, while it waits until the stream is closed for good. */
   #streamClosed: Deferred<void> | undefined;
-  /** Whether each write is JSON, and must reach the server as it is. */
-  #json = false;
 
   /** `onFailure` is called at most once, when the appender can do nothing more. */
   constructor(url: string | URL, options: AppendOptions, onFailure: (error: unknown) => void) {
@@ -92,8 +94,7 @@ export class Appender {
       'unacknowledgedBytesMax',
       options.unacknowledgedBytesMax ?? DEFAULT_UNACKNOWLEDGED_BYTES_MAX,
     );
-    const frameBytesMax = checkBytes('frameBytesMax', options.frameBytesMax ?? DEFAULT_FRAME_BYTES_MAX, 16);
-    this.#buffer = new FrameBuffer(frameBytesMax, (frame) => this.#queue.push(frame));
+    this.#frameBytesMax = checkBytes('frameBytesMax', options.frameBytesMax ?? DEFAULT_FRAME_BYTES_MAX, 16);
     this.#onFailure = onFailure;
     const { signal } = this.#options;
     if (signal !== undefined) {
@@ -124,7 +125,9 @@ export class Appender {
   async open(): Promise<void> {
     this.#options.signal?.throwIfAborted();
     try {
-      await this.#connect();
+      const { contentType } = await this.#connect();
+      const Frames = isJsonType(contentType) ? JsonFrames : FrameBuffer;
+      this.#buffer = new Frames(this.#frameBytesMax, (frame) => this.#queue.push(frame));
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -134,8 +137,7 @@ export class Appender {
   /** Appends. A promise is returned only where the caller must wait, because too much is unacknowledged. */
   write(chunk: Uint8Array | string): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure.error;
-    if (this.#json) this.#pushWhole(chunk);
-    else this.#buffer.write(chunk);
+    this.#buffer.write(chunk);
     this.#scheduleFlush();
     if (this.#queue.bytes + this.#buffer.bytes <= this.#unacknowledgedBytesMax) return undefined;
     this.#flush();
@@ -159,11 +161,6 @@ export class Appender {
   /** Gives up at once. What had reached the server stays appended. */
   abort(reason: unknown): void {
     this.#fail(reason);
-  }
-
-  #pushWhole(chunk: Uint8Array | string): void {
-    const frame = typeof chunk === 'string' ? new TextEncoder().encode(chunk) : chunk.slice();
-    if (frame.length > 0) this.#queue.push(frame);
   }
 
   /** Sends what was gathered, once everything else that is ready to run has run: many writes become one frame. */
@@ -231,7 +228,7 @@ export class Appender {
     }
   }
 
-  async #connect(): Promise<void> {
+  async #connect(): Promise<Welcome> {
     const epoch = this.#epoch++;
     const url = withQuery(this.#url, {
       verb: 'append',
@@ -246,7 +243,6 @@ export class Appender {
     this.#backoff.connected();
     const before = this.#queue.bytes;
     this.#queue.begin(epoch, connection.welcome.committed ?? undefined);
-    this.#json = isJsonType(connection.welcome.contentType);
     this.#connection = connection;
     this.#acknowledged(before, connection.welcome.offset);
     connection.attach({
@@ -259,6 +255,7 @@ export class Appender {
     });
     this.#pump();
     if (this.#streamClosed !== undefined) connection.closeStream();
+    return connection.welcome;
   }
 
   /** Connects again, until it works or there is no point in trying. */
@@ -304,6 +301,16 @@ export class Appender {
     this.#onFailure(error);
   }
 }
+
+/** Before {@link Appender.open} has resolved. */
+const NOTHING_WRITTEN: FrameGatherer = {
+  bytes: 0,
+  write: () => {
+    throw new MillraceError('INVALID_ARGUMENT', 'Wait until the appender is open before writing.');
+  },
+  flush: () => undefined,
+  end: () => undefined,
+};
 
 function checkEpoch(epoch: number): number {
   if (Number.isSafeInteger(epoch) && epoch >= 0) return epoch;

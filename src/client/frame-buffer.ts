@@ -3,11 +3,22 @@ const HIGH_SURROGATE_LAST = 0xdbff;
 /** The most bytes that one UTF-16 code unit, or half of a surrogate pair, becomes in UTF-8. */
 const UTF8_BYTES_PER_UNIT_MAX = 3;
 
+/** Makes frames of what is written: as many writes as possible in one. */
+export interface FrameGatherer {
+  /** Bytes that were written and are in no frame yet. */
+  readonly bytes: number;
+  write(chunk: Uint8Array | string): void;
+  /** Emits what can be sent by now. */
+  flush(): void;
+  /** Emits the rest: nothing more will be written. */
+  end(): void;
+}
+
 /**
  * Gathers small writes into frames. What is written is copied at once, so the caller may use its buffer again; no
  * write costs an allocation of its own.
  */
-export class FrameBuffer {
+export class FrameBuffer implements FrameGatherer {
   readonly #bytes: Uint8Array<ArrayBuffer>;
   readonly #encoder = new TextEncoder();
   readonly #emit: (frame: Uint8Array) => void;
@@ -21,7 +32,6 @@ export class FrameBuffer {
     this.#emit = emit;
   }
 
-  /** Bytes that wait for {@link flush}. */
   get bytes(): number {
     return this.#used;
   }
@@ -31,7 +41,6 @@ export class FrameBuffer {
     else this.#writeBytes(chunk);
   }
 
-  /** Emits what was gathered, if anything. */
   flush(): void {
     if (this.#used === 0) return;
     const frame = this.#bytes.slice(0, this.#used);
@@ -39,7 +48,7 @@ export class FrameBuffer {
     this.#emit(frame);
   }
 
-  /** As {@link flush}, when nothing more will be written: half a surrogate pair becomes U+FFFD. */
+  /** Half a surrogate pair that is left becomes U+FFFD. */
   end(): void {
     this.#writeLoneSurrogate();
     this.flush();

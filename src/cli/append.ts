@@ -1,0 +1,65 @@
+import { Command } from 'commander';
+import { type AppendOptions, append } from '../client/index.js';
+import { interruption } from './interrupt.js';
+import { createLog, type LogOptions } from './log.js';
+import { jsonOption, streamUrl, verboseOption } from './options.js';
+
+interface AppendCommandOptions extends LogOptions {
+  readonly close?: boolean;
+}
+
+/** `millrace append URL`: standard input, from a terminal or a pipe, to a stream. */
+export function appendCommand(): Command {
+  return new Command('append')
+    .description('Append standard input to a stream, as its only appender. Ctrl-C ends it cleanly.')
+    .argument('<url>', 'the stream, like http://localhost:4437/foo.txt', streamUrl)
+    .option('--close', 'close the stream for good at the end: its followers know that nothing more will come')
+    .addOption(verboseOption())
+    .addOption(jsonOption())
+    .action(appendStandardInput);
+}
+
+async function appendStandardInput(url: URL, options: AppendCommandOptions): Promise<void> {
+  const log = createLog(options);
+  const interrupted = interruption();
+  log.info({}, `appending from stdin to ${url}`);
+  try {
+    const settings: AppendOptions = options.close === true ? { closeStream: true } : {};
+    const { bytes, offset } = await append(url, standardInput(interrupted.signal), settings);
+    log.info({ bytes, offset }, `finished appending from stdin to ${url}`);
+  } finally {
+    interrupted.stop();
+    process.stdin.destroy();
+  }
+}
+
+/** Standard input until it ends, or until the process is asked to end: then all that was read is still sent. */
+async function* standardInput(signal: AbortSignal): AsyncGenerator<Uint8Array, void, undefined> {
+  const { stdin } = process;
+  const events = ['readable', 'end', 'close', 'error'] as const;
+  let wake: () => void = () => undefined;
+  let failure: Error | undefined;
+  const onEvent = (error?: unknown) => {
+    if (error instanceof Error) failure = error;
+    wake();
+  };
+  for (const event of events) stdin.on(event, onEvent);
+  signal.addEventListener('abort', onEvent, { once: true });
+  try {
+    while (failure === undefined) {
+      // All that is buffered; null where there is nothing.
+      const chunk = stdin.read() as Uint8Array | null;
+      if (chunk !== null) yield chunk;
+      if (signal.aborted || stdin.readableEnded || stdin.destroyed) return;
+      if (chunk === null) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+    throw failure;
+  } finally {
+    for (const event of events) stdin.removeListener(event, onEvent);
+    signal.removeEventListener('abort', onEvent);
+  }
+}

@@ -1,0 +1,77 @@
+import { once } from 'node:events';
+import { Command, Option } from 'commander';
+import { follow } from '../client/index.js';
+import { interruption } from './interrupt.js';
+import { createLog, type LogOptions } from './log.js';
+import { jsonOption, streamUrl, verboseOption } from './options.js';
+
+interface FollowCommandOptions extends LogOptions {
+  readonly live?: boolean;
+  readonly offset?: string;
+}
+
+/** `millrace follow URL`: a stream to standard output, byte for byte. */
+export function followCommand(): Command {
+  return new Command('follow')
+    .description('Print a stream as it grows. Ends when its appender leaves; at once where there is none.')
+    .argument('<url>', 'the stream, like http://localhost:4437/foo.txt', streamUrl)
+    .option('--live', 'stay until the stream is closed for good')
+    .addOption(new Option('--offset <token>', 'begin here: a token from -v, -1 for the start, now for what is new'))
+    .addOption(verboseOption())
+    .addOption(jsonOption())
+    .action(followToStandardOutput);
+}
+
+async function followToStandardOutput(url: URL, options: FollowCommandOptions): Promise<void> {
+  const log = createLog(options);
+  const interrupted = interruption();
+  const output = new StandardOutput();
+  log.info({}, `following data at ${url} (ctrl-C to exit)`);
+  const follower = follow(url, {
+    live: options.live ?? false,
+    signal: AbortSignal.any([interrupted.signal, output.gone]),
+    ...(options.offset === undefined ? {} : { offset: options.offset }),
+  });
+  let bytes = 0;
+  try {
+    for await (const chunk of follower) {
+      bytes += chunk.length;
+      await output.write(chunk);
+    }
+  } catch (error) {
+    output.throwIfFailed();
+    // Ctrl-C, and a reader like `head` that has seen enough, are ways to end well.
+    if (!interrupted.signal.aborted && !output.gone.aborted) throw error;
+  } finally {
+    interrupted.stop();
+  }
+  log.info({ offset: follower.offset }, `finished following (read ${bytes} bytes)`);
+}
+
+/** Standard output that waits while its reader is slow, and notices when there is none any more. */
+class StandardOutput {
+  readonly #gone = new AbortController();
+  #error: Error | undefined;
+
+  constructor() {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EPIPE') this.#error = error;
+      this.#gone.abort(error);
+    });
+  }
+
+  /** Aborted when nobody reads any more. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  /** Resolves when there is room for more. */
+  async write(chunk: Uint8Array): Promise<void> {
+    if (!process.stdout.write(chunk)) await once(process.stdout, 'drain', { signal: this.#gone.signal });
+  }
+
+  /** Throws what went wrong, other than that nobody reads: a full disk behind `>`, for instance. */
+  throwIfFailed(): void {
+    if (this.#error !== undefined) throw this.#error;
+  }
+}

@@ -1,0 +1,121 @@
+import { Command, Option } from 'commander';
+import {
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  DEFAULT_ROOT,
+  type RunningServer,
+  type ServerConfig,
+  startServer,
+} from '../server/index.js';
+import { CommandFailed, EXIT } from './exit.js';
+import { interruption } from './interrupt.js';
+import { createLog, type LogOptions } from './log.js';
+import { jsonOption, verboseOption, wholeNumber } from './options.js';
+
+interface ServeOptions extends LogOptions, LimitOptions {
+  readonly root?: string;
+  readonly memory?: boolean;
+  readonly host: string;
+  readonly port: number;
+  readonly connectionsMax?: number;
+}
+
+/** The limits that can be set on the command line; all others are for the library. */
+interface LimitOptions {
+  readonly bodyBytesMax?: number;
+  readonly frameBytesMax?: number;
+  readonly followersMax?: number;
+  readonly appendersMax?: number;
+  readonly heartbeatIntervalMs?: number;
+  readonly drainMs?: number;
+}
+
+const limitOptions: readonly Option[] = [
+  limit('--body-bytes-max <bytes>', 'largest body of one request that is appended as a whole', 1),
+  limit('--frame-bytes-max <bytes>', 'largest WebSocket message', 1),
+  limit('--followers-max <n>', 'followers at one time', 1),
+  limit('--appenders-max <n>', 'appender sessions at one time', 1),
+  limit('--heartbeat-interval-ms <ms>', 'how often a WebSocket is pinged', 1),
+  limit('--drain-ms <ms>', 'how long clients may take to end when the server stops', 0),
+];
+
+function limit(flags: string, description: string, min: number): Option {
+  return new Option(flags, description).argParser(wholeNumber(min)).helpGroup('Limits:');
+}
+
+/** `millrace serve`: a server with everything in it, until it is told to stop. */
+export function serveCommand(): Command {
+  const command = new Command('serve')
+    .description('Serve streams over HTTP, kept as plain files under a directory.')
+    .addOption(new Option('--root <dir>', `directory of the streams (default: ${DEFAULT_ROOT})`).conflicts('memory'))
+    .option('--memory', 'keep the streams in memory only: they are gone when the server ends')
+    .option('--host <address>', 'address to listen on; 0.0.0.0 for all', DEFAULT_HOST)
+    .addOption(
+      new Option('--port <port>', 'port; 0 picks a free one').default(DEFAULT_PORT).argParser(wholeNumber(0, 65_535)),
+    )
+    .addOption(verboseOption())
+    .addOption(jsonOption())
+    .addOption(limit('--connections-max <n>', 'connections at one time', 1));
+  for (const option of limitOptions) command.addOption(option);
+  return command.action(serve);
+}
+
+async function serve(options: ServeOptions): Promise<void> {
+  const log = createLog(options);
+  const interrupted = interruption();
+  try {
+    const server = await start(options, log);
+    announce(server, options);
+    const failure = await Promise.race([server.failed, aborted(interrupted.signal)]);
+    if (failure === undefined) {
+      log.info({}, 'stopping: no new work is taken, clients are brought to their end');
+      await server.close();
+      log.info({}, 'stopped');
+      return;
+    }
+    // What was acknowledged is safe; what was not cannot be any more. Clients come back when there is a server again.
+    await server.close({ drainMs: 0 }).catch(() => undefined);
+    throw new CommandFailed(EXIT.storeFailed, failure);
+  } finally {
+    interrupted.stop();
+  }
+}
+
+async function start(options: ServeOptions, log: ReturnType<typeof createLog>): Promise<RunningServer> {
+  const { root, memory, host, port, connectionsMax } = options;
+  const config: ServerConfig = {
+    host,
+    port,
+    limits: limitsOf(options),
+    ...(root === undefined ? {} : { root }),
+    ...(memory === undefined ? {} : { memory }),
+    ...(connectionsMax === undefined ? {} : { connectionsMax }),
+  };
+  try {
+    return await startServer({ ...config, log });
+  } catch (error) {
+    throw new CommandFailed(EXIT.cannotStart, error);
+  }
+}
+
+function limitsOf(options: LimitOptions): LimitOptions {
+  const names = limitOptions.map((option) => option.attributeName() as keyof LimitOptions);
+  return Object.fromEntries(names.filter((name) => options[name] !== undefined).map((name) => [name, options[name]]));
+}
+
+/** The one line that says all is well, on standard output: whoever started us may wait for it. */
+function announce(server: RunningServer, options: ServeOptions): void {
+  const { url, root } = server;
+  if (options.json === true) {
+    console.log(JSON.stringify({ msg: 'listening', url, root: root ?? null }));
+    return;
+  }
+  const place = root === undefined ? 'in memory' : `in ${root}`;
+  console.log(
+    `millrace serves ${url} with its streams ${place}. Try: date | curl -T - '${url}/hello.txt?verb=append'; curl ${url}/hello.txt`,
+  );
+}
+
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
+}

@@ -1,0 +1,88 @@
+import type { FrameGatherer } from './frame-buffer.js';
+
+const NEWLINE = 0x0a;
+const COMMA = 0x2c;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+/** Space, tab and carriage return: what may surround a message, and what a blank line is made of. */
+const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
+
+/**
+ * Frames for a JSON stream, where each frame must be JSON. A string is one JSON text and becomes a frame as it is.
+ * Bytes are NDJSON, however they are cut: each line is a message, and lines that come together share a frame as the
+ * elements of one array.
+ */
+export class JsonFrames implements FrameGatherer {
+  readonly #frameBytesMax: number;
+  readonly #emit: (frame: Uint8Array) => void;
+  #lines: Uint8Array[] = [];
+  #linesBytes = 0;
+  /** The beginning of a line whose end has not come. */
+  #rest: Uint8Array[] = [];
+  #restBytes = 0;
+
+  constructor(frameBytesMax: number, emit: (frame: Uint8Array) => void) {
+    this.#frameBytesMax = frameBytesMax;
+    this.#emit = emit;
+  }
+
+  get bytes(): number {
+    return this.#linesBytes + this.#restBytes;
+  }
+
+  write(chunk: Uint8Array | string): void {
+    if (typeof chunk === 'string') {
+      this.flush();
+      if (chunk !== '') this.#emit(new TextEncoder().encode(chunk));
+      return;
+    }
+    let start = 0;
+    for (let end = chunk.indexOf(NEWLINE); end >= 0; end = chunk.indexOf(NEWLINE, start)) {
+      this.#endLine(chunk.subarray(start, end));
+      start = end + 1;
+    }
+    if (start < chunk.length) {
+      this.#rest.push(chunk.slice(start));
+      this.#restBytes += chunk.length - start;
+    }
+  }
+
+  /** Emits the lines that are whole. */
+  flush(): void {
+    if (this.#lines.length === 0) return;
+    // "[", a comma or "]" behind each line.
+    const frame = new Uint8Array(1 + this.#linesBytes + this.#lines.length);
+    let used = 0;
+    frame[used++] = OPEN_BRACKET;
+    for (const line of this.#lines) {
+      frame.set(line, used);
+      used += line.length;
+      frame[used++] = COMMA;
+    }
+    frame[used - 1] = CLOSE_BRACKET;
+    this.#lines = [];
+    this.#linesBytes = 0;
+    this.#emit(frame);
+  }
+
+  /** The last line may lack its newline. */
+  end(): void {
+    this.#endLine(new Uint8Array(0));
+    this.flush();
+  }
+
+  #endLine(end: Uint8Array): void {
+    const line = new Uint8Array(this.#restBytes + end.length);
+    let used = 0;
+    for (const part of [...this.#rest, end]) {
+      line.set(part, used);
+      used += part.length;
+    }
+    this.#rest = [];
+    this.#restBytes = 0;
+    if (line.every((byte) => BLANKS.has(byte))) return;
+    if (this.#linesBytes + line.length > this.#frameBytesMax) this.flush();
+    this.#lines.push(line);
+    this.#linesBytes += line.length;
+  }
+}

@@ -1,0 +1,9 @@
+export type { Log } from '../http/index.js';
+export {
+  DEFAULT_CONNECTIONS_MAX,
+  DEFAULT_HOST,
+  DEFAULT_PORT,
+  DEFAULT_ROOT,
+  type ServerConfig,
+} from './config.js';
+export { type RunningServer, type ServerOptions, startServer } from './start-server.js';

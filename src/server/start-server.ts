@@ -1,0 +1,72 @@
+import { createServer, type Server } from 'node:http';
+import { createHandler, type Handler, type Log } from '../http/index.js';
+import { createMemoryStore, openFileStore, type Store } from '../log/index.js';
+import { checkConfig, type ServerConfig } from './config.js';
+import { listen } from './listen.js';
+
+/** Options of {@link startServer}. */
+export interface ServerOptions extends ServerConfig {
+  /** Default: nothing is logged. A pino logger fits. */
+  readonly log?: Log;
+}
+
+/** A server that runs. */
+export interface RunningServer {
+  /** Where a program on this machine reaches it, like `http://127.0.0.1:4437`, without a slash at the end. */
+  readonly url: string;
+  /** Where the streams are kept; undefined for the memory store. */
+  readonly root: string | undefined;
+  /** Resolves with the cause when the store fails for good: close the server, look at the disk. Never rejects. */
+  readonly failed: Promise<Error>;
+  /**
+   * Takes no new work, commits what was accepted, brings followers to their proper end, and resolves when all is done;
+   * after `drainMs` (default: that of the limits) whoever is left is cut off. Closing again waits for the same.
+   */
+  close(options?: { readonly drainMs?: number }): Promise<void>;
+}
+
+/**
+ * Starts a server: picks the store, makes the handler, listens.
+ * Errors: `INVALID_ARGUMENT`, `LISTEN_FAILED`, `STORE_LOCKED` (another process serves this root), `STORE_UNAVAILABLE`,
+ * `JOURNAL_CORRUPT`.
+ */
+export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
+  const config = checkConfig(options);
+  const store = config.root === undefined ? createMemoryStore() : await openFileStore({ root: config.root });
+  const handler = createHandler({
+    store,
+    limits: config.limits,
+    ...(options.log === undefined ? {} : { log: options.log }),
+  });
+  const server = createServer(handler.request);
+  handler.configureServer(server);
+  server.on('upgrade', handler.upgrade);
+  server.maxConnections = config.connectionsMax;
+  try {
+    const url = await listen(server, config.host, config.port);
+    let closing: Promise<void> | undefined;
+    return {
+      url,
+      root: config.root,
+      failed: store.failed,
+      close: ({ drainMs = config.limits.drainMs } = {}) => {
+        closing ??= stop(server, handler, store, drainMs);
+        return closing;
+      },
+    };
+  } catch (error) {
+    // The root must be free for the next try.
+    await handler.close({ drainMs: 0 });
+    await store.close();
+    throw error;
+  }
+}
+
+async function stop(server: Server, handler: Handler, store: Store, drainMs: number): Promise<void> {
+  // First of all the port: whoever comes now may already meet our successor.
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  await handler.close({ drainMs });
+  server.closeAllConnections();
+  await closed;
+  await store.close();
+}
