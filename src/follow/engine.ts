@@ -4,6 +4,7 @@ import { ReadBudget } from './budget.js';
 import { Feed } from './feed.js';
 import { Follower, type Following, type FollowOptions } from './follower.js';
 import { DEFAULT_FOLLOW_ENGINE_LIMITS, type FollowEngineLimits } from './limits.js';
+import { copyRange, type RangeSink, type StreamRange } from './range.js';
 
 /** Options of {@link createFollowEngine}. */
 export interface FollowEngineOptions extends Partial<FollowEngineLimits> {
@@ -17,6 +18,11 @@ export interface FollowEngine {
    * Errors: those of `Store.subscribe`, and `STORE_CLOSED` after {@link close}.
    */
   open(path: string): Promise<FollowedStream>;
+  /**
+   * Copies bytes that are already committed, with the memory that followers catch up with.
+   * Errors: those of `Store.read`, `STREAM_GONE` where the stream was replaced meanwhile, the signal's reason.
+   */
+  copy(range: StreamRange, sink: RangeSink, signal: AbortSignal): Promise<void>;
   /** Ends all followers as `stopped`. */
   close(): void;
   /** Streams that are followed now, and bytes that catching-up followers hold. */
@@ -102,6 +108,10 @@ class Engine implements FollowEngine {
       follow: (options) => this.#follow(feed, options, release),
       release,
     };
+  }
+
+  copy(range: StreamRange, sink: RangeSink, signal: AbortSignal): Promise<void> {
+    return copyRange(this.#store, this.#budget, range, sink, signal);
   }
 
   close(): void {

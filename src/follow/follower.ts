@@ -120,11 +120,17 @@ export class Follower implements Following {
   /** Goes on until the sink is full, the store has to be read, or nothing is left. All in one synchronous step. */
   #pump(): void {
     while (!this.#over) {
-      if (this.#offset >= this.#feed.tail) return this.#goLive();
+      if (this.#offset >= this.#feed.tail) {
+        this.#goLive();
+        return;
+      }
       const granted = this.#budget.grant(this.#readBytes);
       this.#granted = granted;
       const pieces = this.#feed.window.from(this.#offset, granted);
-      if (pieces === undefined) return void this.#read(granted);
+      if (pieces === undefined) {
+        void this.#read(granted);
+        return;
+      }
       const data = pieces.length === 1 ? (pieces[0] as Uint8Array) : Buffer.concat(pieces);
       if (!this.#take(data, this.#offset + data.length)) return;
     }
@@ -184,7 +190,10 @@ export class Follower implements Following {
       this.#send(encode(this.#format, this.#held, NOTHING, state), state);
     }
     if (this.#isEnd(feed.state)) return;
-    if (feed.ended !== undefined) return this.end({ kind: feed.ended });
+    if (feed.ended !== undefined) {
+      this.end({ kind: feed.ended });
+      return;
+    }
     const live = feed.live.subscribe();
     this.#live = live;
     live

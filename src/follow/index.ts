@@ -2,3 +2,4 @@ export { createFollowEngine, type FollowEngine, type FollowEngineOptions, type F
 export type { FollowEnd, Following, FollowOptions, Sink } from './follower.js';
 export type { After, Format } from './format.js';
 export { DEFAULT_FOLLOW_ENGINE_LIMITS, type FollowEngineLimits } from './limits.js';
+export type { RangeSink, StreamRange } from './range.js';

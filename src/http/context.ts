@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FollowEngine } from '../follow/index.js';
-import type { Store } from '../log/index.js';
+import type { AppendSession, Store } from '../log/index.js';
+import type { Heartbeat } from './heartbeat.js';
+import type { SubscriptionManager } from '../subscriptions/index.js';
 import type { HttpLimits } from './limits.js';
 import type { MillraceRoute, Route, StreamRoute, SubscriptionRoute } from './route.js';
 
@@ -30,6 +32,11 @@ export interface HttpContext {
   readonly prefix: string;
   /** `https://host` under which clients reach this server; undefined: as each request names it. */
   readonly publicUrl: string | undefined;
+  /** Undefined where the server has none. */
+  readonly subscriptions: SubscriptionManager | undefined;
+  /** The appenders of now. */
+  readonly sessions: Set<AppendSession>;
+  readonly heartbeat: Heartbeat;
   /** Whether the handler takes no new work (`close()` was called). */
   readonly draining: boolean;
   /** Registers something that may last; call what it returns when that is over. Stops it at once while draining. */

@@ -1,34 +1,89 @@
 import { MillraceError } from '../errors.js';
+import { append } from './append.js';
+import { appendChunked } from './append-chunked.js';
 import type { Exchange, MillraceHandler, StreamHandler } from './context.js';
+import { create } from './create.js';
+import { remove } from './delete.js';
+import { followChunked, liveRaw } from './follow-chunked.js';
+import { get } from './get.js';
+import { head } from './head.js';
 import { health } from './health.js';
 import { listStreams } from './list-streams.js';
-import type { MillraceRoute, Route, StreamRoute } from './route.js';
+import { longPoll } from './long-poll.js';
+import { read } from './read.js';
+import type { MillraceRoute, StreamRoute, SubscriptionRoute } from './route.js';
 import { preflightHeaders } from './security-headers.js';
+import { sse } from './sse.js';
+import { subscriptions } from './subscriptions.js';
 
-/** Picks the one handler for a request. Errors: `METHOD_NOT_ALLOWED`, `NOT_FOUND`, `INVALID_REQUEST`. */
+/**
+ * Picks the one handler for a request.
+ * Errors: `METHOD_NOT_ALLOWED`, `NOT_FOUND`, `INVALID_REQUEST`, `UPGRADE_REQUIRED`, `SHUTTING_DOWN`.
+ */
 export function dispatch(exchange: Exchange): void | Promise<void> {
-  const { route, res } = exchange;
+  const { route, res, context } = exchange;
   if (route.method === 'OPTIONS') {
     res.writeHead(204, preflightHeaders).end();
     return;
   }
+  // Health is for those who have to know that the server is going down.
+  if (context.draining && !(route.kind === 'millrace' && route.name === 'health')) {
+    throw new MillraceError('SHUTTING_DOWN', 'The server is going down: try again in a moment.');
+  }
   switch (route.kind) {
     case 'stream':
-      return streamHandler(route)(exchange as Exchange<StreamRoute>);
+      return streamHandler(exchange as Exchange<StreamRoute>)(exchange as Exchange<StreamRoute>);
     case 'millrace':
       return millraceHandler(route)(exchange as Exchange<MillraceRoute>);
     case 'subscription':
-      throw methodNotAllowed(route);
+      return subscriptions(exchange as Exchange<SubscriptionRoute>);
   }
 }
 
-/** Which handler answers for a stream: verb first, then method, then `?live=`. */
-function streamHandler(route: StreamRoute): StreamHandler {
+/** Which handler answers for a stream: by verb, else by method and `?live=`. */
+function streamHandler(exchange: Exchange<StreamRoute>): StreamHandler {
+  const { route } = exchange;
+  if (route.verb === 'append') return route.method === 'GET' ? upgradeRequired(exchange) : appendChunked;
+  if (route.live === 'ws') return upgradeRequired(exchange);
   switch (route.method) {
-    // PUT -> create, POST -> append, GET with offset or live -> read, long-poll, sse; HEAD; DELETE.
+    case 'PUT':
+      return create;
+    case 'POST':
+      return append;
+    case 'GET':
+      return route.verb === 'follow' && route.live === undefined ? followChunked : readHandler(route);
+    case 'HEAD':
+      return head;
+    case 'DELETE':
+      return remove;
     default:
-      throw methodNotAllowed(route);
+      exchange.res.setHeader('Allow', 'GET, HEAD, PUT, POST, DELETE, OPTIONS');
+      throw new MillraceError('METHOD_NOT_ALLOWED', `${route.method} is no method of a stream.`);
   }
+}
+
+function readHandler(route: StreamRoute): StreamHandler {
+  switch (route.live) {
+    case undefined:
+      return route.query.has('offset') ? read : get;
+    case 'raw':
+      return liveRaw;
+    case 'long-poll':
+      return longPoll;
+    case 'sse':
+      return sse;
+    default:
+      throw new MillraceError('INVALID_REQUEST', 'live must be long-poll, sse or raw, or ws over WebSocket.');
+  }
+}
+
+function upgradeRequired({ res }: Exchange): never {
+  res.setHeader('Upgrade', 'websocket');
+  res.setHeader('Connection', 'Upgrade');
+  throw new MillraceError(
+    'UPGRADE_REQUIRED',
+    'This needs a WebSocket handshake (Upgrade: websocket), or PUT or POST with the data as the body.',
+  );
 }
 
 /** Resources below `/-/`, by name. */
@@ -43,8 +98,4 @@ function millraceHandler(route: MillraceRoute): MillraceHandler {
     throw new MillraceError('NOT_FOUND', 'There is nothing at this place below /-/. Streams live at all other paths.');
   }
   return handler;
-}
-
-function methodNotAllowed(route: Route): MillraceError {
-  return new MillraceError('METHOD_NOT_ALLOWED', `${route.method} is not possible here.`);
 }

@@ -3,11 +3,13 @@ import type { Duplex } from 'node:stream';
 import { MillraceError } from '../errors.js';
 import { createFollowEngine, type FollowEngineLimits } from '../follow/index.js';
 import type { Store } from '../log/index.js';
-import type { Exchange, HttpContext, Live, Log } from './context.js';
+import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
+import type { HttpContext, Live, Log } from './context.js';
 import { dispatch } from './dispatch.js';
+import { createHeartbeat } from './heartbeat.js';
 import { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
 import { sendProblem } from './problem.js';
-import { isUnderPrefix, parseRoute, requestTarget } from './route.js';
+import { isUnderPrefix, parseRoute, type Route, requestTarget } from './route.js';
 import { createUpgrade } from './upgrade.js';
 
 /** Options of {@link createHandler}. */
@@ -24,6 +26,11 @@ export interface HandlerOptions {
   readonly log?: Log;
   /** What is not given has the default of `DEFAULT_HTTP_LIMITS`. */
   readonly limits?: Partial<HttpLimits>;
+  /**
+   * Webhooks and pull-wake subscriptions below `__ds/`. `false`: none. One handler per store may have them.
+   * Default: on, webhooks only to public https URLs.
+   */
+  readonly subscriptions?: false | Omit<SubscriptionManagerOptions, 'store' | 'log'>;
   /** Window and read sizes of the follow engine. */
   readonly follow?: Partial<FollowEngineLimits>;
 }
@@ -62,12 +69,19 @@ export function createHandler(options: HandlerOptions): Handler {
     log,
     prefix,
     publicUrl: options.publicUrl?.replace(/\/+$/, ''),
+    subscriptions:
+      options.subscriptions === false
+        ? undefined
+        : new SubscriptionManager({ ...options.subscriptions, store, log }),
+    sessions: new Set(),
+    heartbeat: createHeartbeat(limits.heartbeatIntervalMs),
     get draining() {
       return draining;
     },
     track(entry) {
       live.add(entry);
-      if (draining) entry.stop();
+      // Not at once: the caller does not have the way to untrack it yet.
+      if (draining) queueMicrotask(() => live.has(entry) && entry.stop());
       return () => {
         live.delete(entry);
         if (live.size === 0) emptied?.();
@@ -79,15 +93,15 @@ export function createHandler(options: HandlerOptions): Handler {
     // Every response counts for the drain; those that last register a better way to stop of their own.
     const untrack = context.track({ stop: () => {}, abort: () => res.destroy() });
     res.once('close', untrack);
-    let exchange: Partial<Pick<Exchange, 'route'>> & Omit<Exchange, 'route'> = { req, res, context };
+    if (draining) res.shouldKeepAlive = false;
+    let route: Route | undefined;
     try {
-      if (draining) throw new MillraceError('SHUTTING_DOWN', 'The server is going down: try again in a moment.');
-      const route = parseRoute(req, prefix, limits);
-      exchange = { req, res, context, route };
-      await dispatch(exchange as Exchange);
+      route = parseRoute(req, prefix, limits);
+      await dispatch({ req, res, context, route });
     } catch (error) {
       // A client that went away in the middle has nobody to tell.
-      if (!res.destroyed) sendProblem(exchange, error);
+      if (res.destroyed) log.debug({ err: error }, 'a client went away');
+      else sendProblem({ req, res, context, ...(route === undefined ? {} : { route }) }, error);
     }
   };
 
@@ -109,6 +123,7 @@ export function createHandler(options: HandlerOptions): Handler {
     },
     async close({ drainMs = limits.drainMs } = {}) {
       draining = true;
+      context.subscriptions?.close();
       for (const entry of [...live]) entry.stop();
       if (live.size > 0) {
         let timer: NodeJS.Timeout | undefined;
@@ -119,6 +134,7 @@ export function createHandler(options: HandlerOptions): Handler {
         clearTimeout(timer);
       }
       for (const entry of [...live]) entry.abort();
+      context.heartbeat.close();
       context.follow.close();
     },
   };

@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ErrorCode, isMillraceError } from '../errors.js';
 import type { Log } from './context.js';
 import type { Route, StreamVerb } from './route.js';
@@ -33,15 +33,25 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   EMPTY_APPEND: 400,
   PRODUCER_EPOCH_START: 400,
 
+  WEBHOOK_URL_REJECTED: 400,
+  INVALID_ACK: 400,
+
+  TOKEN_INVALID: 401,
+  TOKEN_EXPIRED: 401,
   PRODUCER_FENCED: 403,
 
   STREAM_NOT_FOUND: 404,
+  SUBSCRIPTION_NOT_FOUND: 404,
   FORK_SOURCE_NOT_FOUND: 404,
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   UPGRADE_REQUIRED: 426,
 
   APPENDER_ACTIVE: 409,
+  SUBSCRIPTION_EXISTS: 409,
+  FENCED: 409,
+  ALREADY_CLAIMED: 409,
+  NO_PENDING_WORK: 409,
   STREAM_EXISTS: 409,
   STREAM_CLOSED: 409,
   STREAM_SEQ_CONFLICT: 409,
@@ -65,6 +75,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   SHUTTING_DOWN: 503,
   TOO_MANY_FOLLOWERS: 503,
   TOO_MANY_APPENDERS: 503,
+  TOO_MANY_SUBSCRIPTIONS: 503,
 };
 
 /** Where the seed's verb APPEND differs: a second appender is forbidden, not in conflict. */
@@ -98,7 +109,7 @@ export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem 
 
 /** Answers with a problem. After the headers are out it can only cut the connection, so that the client notices. */
 export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderFields = {}): void {
-  const { res } = exchange;
+  const { req, res } = exchange;
   const problem = toProblem(
     error,
     exchange.context.log,
@@ -116,7 +127,22 @@ export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderF
     'Content-Length': body.length,
   });
   res.end(body);
+  if (!req.complete && req.method !== 'GET') linger(req);
 }
+
+/**
+ * The client is still sending. Cutting the connection now could destroy the answer on its way, so what comes is read
+ * away for a while, and only then the connection is cut.
+ */
+function linger(req: IncomingMessage): void {
+  req.resume();
+  const timer = setTimeout(() => req.socket.destroy(), LINGER_MS);
+  const stop = () => clearTimeout(timer);
+  req.once('end', stop).once('close', stop);
+}
+
+/** How long the body of a refused request is read away. */
+export const LINGER_MS = 2_000;
 
 /** The header fields of a problem response. */
 export function problemHeaders(problem: Problem): Record<string, string> {
@@ -131,6 +157,7 @@ type HeaderFields = Readonly<Record<string, string | number>>;
 
 /** The part of an exchange that a problem needs: there may be no route yet. */
 interface Exchange {
+  readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly context: { readonly log: Log };
   readonly route?: Route;

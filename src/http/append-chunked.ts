@@ -1,0 +1,83 @@
+import { MillraceError } from '../errors.js';
+import type { AppendSession } from '../log/index.js';
+import { AppendIntake } from './append-intake.js';
+import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { LineJoiner } from './line-joiner.js';
+import { requireMethod } from './respond.js';
+import type { StreamRoute } from './route.js';
+import { baseFields, positionFields } from './stream-fields.js';
+
+/**
+ * `PUT` or `POST` with `?verb=append`: an appender session over a request body. Bytes are appended as they arrive (to
+ * a JSON stream line by line); the answer comes when all is durable. If the client disappears, what had arrived stays,
+ * and the stream is free at once.
+ */
+export const appendChunked: StreamHandler = async (exchange) => {
+  requireMethod(exchange, 'PUT', 'POST');
+  const { req, res, route, context } = exchange;
+  const session = await acquireSession(context, route, req.headers['content-type']);
+  req.setTimeout(0);
+  // There are no pings in a request body: TCP has to notice a peer that is gone.
+  req.socket.setKeepAlive(true, context.limits.heartbeatIntervalMs);
+  const { offset, closed } = await receive(exchange, session);
+  res.writeHead(204, [...baseFields, 'Cache-Control', 'no-store', ...positionFields({ offset, closed })]).end();
+};
+
+/** Appends the body. Answers when it has ended, for whatever reason, and all of it that came is durable. */
+function receive(
+  { req, res, route, context }: Exchange<StreamRoute>,
+  session: AppendSession,
+): Promise<{ offset: number; closed: boolean }> {
+  return new Promise((resolve, reject) => {
+    let { tail: offset, closed } = session.info;
+    let over = false;
+    const intake = new AppendIntake(session, context.limits.appendBufferBytes, {
+      onFull: (full) => void (full ? req.pause() : req.resume()),
+      onCommitted(appended) {
+        offset = appended.offset;
+        closed = appended.closed;
+      },
+      onFailed: (error) => stop(error),
+    });
+    const lines = session.info.json ? new LineJoiner(context.limits.frameBytesMax) : undefined;
+
+    const onData = (data: Buffer) => {
+      try {
+        if (lines === undefined) intake.take(data);
+        else for (const line of lines.push(data)) intake.take(line);
+      } catch (error) {
+        stop(error);
+      }
+    };
+    const onEnd = () => {
+      try {
+        for (const line of lines?.end() ?? []) intake.take(line);
+      } catch (error) {
+        return stop(error);
+      }
+      if (wantsClose(route)) intake.closeStream();
+      stop(undefined);
+    };
+    const onClose = () => stop(new MillraceError('ABORTED', 'The client went away.'));
+    /** What was taken is committed, and the stream freed, before anyone hears of the end. */
+    const stop = (error: unknown) => {
+      if (over) return;
+      over = true;
+      req.off('data', onData).off('end', onEnd).off('close', onClose);
+      intake
+        .finish()
+        .then(() => (error === undefined ? resolve({ offset, closed }) : reject(error)), reject)
+        .finally(untrack);
+    };
+    const untrack = context.track({
+      stop: () => stop(new MillraceError('SHUTTING_DOWN', 'The server is going down: what arrived is appended.')),
+      abort: () => res.destroy(),
+    });
+    req.on('data', onData).once('end', onEnd).once('close', onClose);
+    void session.ended.then((end) => {
+      if (end !== 'released') stop(sessionEnded(end));
+    });
+    if (req.destroyed) onClose();
+  });
+}

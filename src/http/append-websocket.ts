@@ -1,0 +1,244 @@
+import type { Duplex } from 'node:stream';
+import type { WebSocket } from 'ws';
+import { isMillraceError, MillraceError } from '../errors.js';
+import type { Appended, AppendSession, SessionEnd } from '../log/index.js';
+import {
+  type Ack,
+  APPEND_PROTOCOL,
+  AppendCloseCode,
+  type AppendFailure,
+  parseClientMessage,
+  type ServerMessage,
+} from '../wire/append-protocol.js';
+import { encodeJsonLines } from '../wire/json.js';
+import { formatOffset } from '../wire/offset.js';
+import { AppendIntake } from './append-intake.js';
+import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
+import type { HttpContext } from './context.js';
+import { toProblem } from './problem.js';
+import type { StreamRoute } from './route.js';
+import type { StreamUpgrade } from './upgrade.js';
+import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
+
+/** Acknowledgements wait while more than this is queued for a client that does not read them; the last one says it all. */
+const UNREAD_BYTES_MAX = 64 * 1024;
+
+/**
+ * WebSocket, verb APPEND, as in httpfstream: each message, text or binary, is appended. The session is had before the
+ * handshake, so a second appender is refused with a plain 403. With the subprotocol `millrace.append.v1` the client is
+ * told what is durable (docs/websocket.md).
+ */
+export const appendWebSocket: StreamUpgrade = async (exchange) => {
+  const { route, context, socket } = exchange;
+  const session = await acquireSession(context, route);
+  const acknowledges = exchange.protocols.has(APPEND_PROTOCOL);
+  const ws = exchange.accept(acknowledges ? APPEND_PROTOCOL : undefined);
+  if (ws === undefined) return session.release();
+  if ('setKeepAlive' in socket) {
+    (socket as Duplex & { setKeepAlive(on: boolean, ms: number): void }).setKeepAlive(
+      true,
+      context.limits.heartbeatIntervalMs,
+    );
+  }
+  // The original Go client never reads. Anything that we send it would turn the close of its socket into a reset, and
+  // a reset throws away what it had still to send.
+  if (acknowledges || !route.verbInHeader) context.heartbeat.watchAppender(ws);
+  new AppendConnection(ws, socket, session, context, route, acknowledges).start();
+};
+
+class AppendConnection {
+  readonly #ws: WebSocket;
+  readonly #socket: Duplex;
+  readonly #session: AppendSession;
+  readonly #context: HttpContext;
+  readonly #route: StreamRoute;
+  readonly #acknowledges: boolean;
+  readonly #intake: AppendIntake;
+  /** The number of this connection's first frame. */
+  readonly #firstSeq: number;
+  #untrack = () => {};
+  #ack: Ack | undefined;
+  #ackQueued = false;
+  #closing = false;
+  #over = false;
+
+  constructor(
+    ws: WebSocket,
+    socket: Duplex,
+    session: AppendSession,
+    context: HttpContext,
+    route: StreamRoute,
+    acknowledges: boolean,
+  ) {
+    this.#ws = ws;
+    this.#socket = socket;
+    this.#session = session;
+    this.#context = context;
+    this.#route = route;
+    this.#acknowledges = acknowledges;
+    this.#firstSeq = firstSeq(session, route);
+    this.#intake = new AppendIntake(session, context.limits.appendBufferBytes, {
+      onFull: (full) => (full ? ws.pause() : ws.resume()),
+      onCommitted: (appended, frames) => this.#onCommitted(appended, frames),
+      onFailed: (error) => this.#fail(error),
+    });
+  }
+
+  start(): void {
+    const { info, committed } = this.#session;
+    if (this.#acknowledges) {
+      this.#send({
+        type: 'welcome',
+        offset: formatOffset(info.tail),
+        contentType: info.contentType,
+        committed: committed ?? null,
+      });
+    }
+    this.#ws.on('message', (data: Buffer, isBinary: boolean) => this.#onMessage(data, isBinary));
+    // `ws` closes by itself after a frame that is too large or malformed; what came before it is kept.
+    this.#ws.on('error', () => {});
+    let code = 1006;
+    this.#ws.once('close', (closeCode: number) => {
+      code = closeCode;
+      this.#context.log.debug({ path: info.path, code }, 'an appender left');
+    });
+    const closes = wantsClose(this.#route);
+    const onEnd = () => {
+      // 1000, or no code at all: the client is done. Anything else may be an accident.
+      if (closes && !this.#over && (code === 1000 || code === 1005)) this.#intake.closeStream();
+      this.#end();
+    };
+    // Where it does not matter how the client closed, its stream is free as soon as it begins to.
+    if (closes) this.#ws.once('close', onEnd);
+    whenPeerEnds(this.#ws, this.#socket, closes ? () => {} : onEnd);
+    void this.#session.ended.then((end) => this.#onSessionEnd(end));
+    this.#untrack = this.#context.track({
+      stop: () => void this.#stop(1001, 'the server is going down'),
+      abort: () => this.#ws.terminate(),
+    });
+  }
+
+  #onMessage(message: Buffer, isBinary: boolean): void {
+    if (this.#over) return;
+    try {
+      if (this.#acknowledges && !isBinary) {
+        parseClientMessage(message.toString());
+        this.#closing = true;
+        this.#intake.closeStream();
+        return;
+      }
+      if (this.#closing)
+        throw new MillraceError('STREAM_CLOSED', 'The close was the last message: send nothing after it.');
+      const data = this.#session.info.json && message.length > 0 ? encodeJsonLines(message).data : message;
+      if (data.length > 0) this.#intake.take(data);
+      else if (this.#acknowledges) {
+        throw new MillraceError('EMPTY_APPEND', 'The message is empty: send at least one byte, or one JSON value.');
+      }
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #onCommitted(appended: Appended, frames: number): void {
+    if (this.#acknowledges) {
+      const seq = this.#firstSeq + frames - 1;
+      this.#ack = {
+        type: 'ack',
+        offset: formatOffset(appended.offset),
+        seq,
+        ...(appended.closed ? { closed: true } : {}),
+      };
+      this.#queueAck();
+    }
+    if (appended.closed && this.#closing) void this.#stop(1000, '');
+  }
+
+  /** Several commits in one turn of the event loop are acknowledged by one message. */
+  #queueAck(): void {
+    if (this.#ackQueued) return;
+    this.#ackQueued = true;
+    setImmediate(() => {
+      this.#ackQueued = false;
+      if (this.#ws.bufferedAmount <= UNREAD_BYTES_MAX) this.#sendAck();
+      else this.#socket.once('drain', () => this.#sendAck());
+    });
+  }
+
+  #sendAck(): void {
+    if (this.#ack === undefined) return;
+    this.#send(this.#ack);
+    this.#ack = undefined;
+  }
+
+  #onSessionEnd(end: SessionEnd): void {
+    if (end === 'released' || this.#closing) return;
+    this.#fail(
+      sessionEnded(end),
+      { fenced: AppendCloseCode.fenced, closed: AppendCloseCode.closed, deleted: AppendCloseCode.deleted }[end],
+    );
+  }
+
+  #fail(error: unknown, code: number = closeCodeOf(error)): void {
+    if (this.#over) return;
+    void this.#stop(code, isMillraceError(error) ? error.code : 'INTERNAL', error);
+  }
+
+  /** Commits what was taken, says so, and closes the socket. */
+  async #stop(code: number, reason: string, error?: unknown): Promise<void> {
+    if (this.#over) return;
+    await this.#end();
+    this.#sendAck();
+    if (error !== undefined && this.#acknowledges) {
+      const { type: _, ...problem } = toProblem(error, this.#context.log, 'append');
+      this.#send({ type: 'error', problem } as AppendFailure);
+    }
+    closeWebSocket(this.#ws, this.#socket, code, reason);
+  }
+
+  /** Ends the session, once; what was taken is committed first. */
+  async #end(): Promise<void> {
+    if (this.#over) return;
+    this.#over = true;
+    try {
+      await this.#intake.finish();
+    } catch (error) {
+      // The client hears of it on its way out, if it is still there.
+      this.#context.log.warn(
+        { err: error, path: this.#session.info.path },
+        'not all of what an appender sent was appended',
+      );
+    } finally {
+      this.#untrack();
+    }
+  }
+
+  #send(message: ServerMessage): void {
+    if (this.#ws.readyState === this.#ws.OPEN) this.#ws.send(JSON.stringify(message));
+  }
+}
+
+/** A producer's numbers live on in the epoch in which they were given; all others begin at 0. */
+function firstSeq({ committed }: AppendSession, route: StreamRoute): number {
+  return committed !== undefined && String(committed.epoch) === route.query.get('producerEpoch')
+    ? committed.seq + 1
+    : 0;
+}
+
+function closeCodeOf(error: unknown): number {
+  if (!isMillraceError(error)) return AppendCloseCode.failed;
+  switch (error.code) {
+    case 'INVALID_REQUEST':
+    case 'INVALID_JSON':
+    case 'EMPTY_APPEND':
+      return AppendCloseCode.invalid;
+    case 'PRODUCER_FENCED':
+      return AppendCloseCode.fenced;
+    case 'STREAM_CLOSED':
+      return AppendCloseCode.closed;
+    case 'STREAM_NOT_FOUND':
+    case 'STREAM_GONE':
+      return AppendCloseCode.deleted;
+    default:
+      return AppendCloseCode.failed;
+  }
+}

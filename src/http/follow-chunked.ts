@@ -1,0 +1,78 @@
+import type { StreamInfo } from '../log/index.js';
+import { OFFSET_NOW } from '../wire/offset.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { raw } from './formats.js';
+import { sendContent } from './get.js';
+import { sendLive } from './live-response.js';
+import { startOffset } from './read.js';
+import { requireMethod } from './respond.js';
+import type { StreamRoute } from './route.js';
+import { baseFields } from './stream-fields.js';
+
+/** `GET ?live=raw`: the bytes from an offset on (default: the beginning), then live until the stream is closed. */
+export const liveRaw: StreamHandler = async (exchange) => {
+  requireMethod(exchange, 'GET');
+  await sendRaw(exchange, 'closed');
+};
+
+/**
+ * `GET ?verb=follow`: with an appender the bytes so far, then live until it leaves; without one the bytes as a plain
+ * GET has them. With `&resume=true` a stream without an appender is followed for a while: it may come back.
+ */
+export const followChunked: StreamHandler = async (exchange) => {
+  requireMethod(exchange, 'GET', 'HEAD');
+  await sendRaw(exchange, 'appender');
+};
+
+async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appender'): Promise<void> {
+  const { res, route, context } = exchange;
+  const offset = followOffset(route);
+  const stream = await context.follow.open(route.stream);
+  if (res.destroyed) return stream.release();
+  const { info } = stream;
+  if (until === 'appender' && !isFollowable(info, route)) {
+    stream.release();
+    return sendContent(exchange, info, offset === 'tail' ? info.tail : offset);
+  }
+  sendLive(exchange, stream, {
+    offset,
+    format: raw,
+    until,
+    graceMs: graceMs(exchange),
+    headers: liveFields(info),
+  });
+}
+
+/** Where a follower begins: `?offset=`, default the beginning. Errors: `INVALID_OFFSET`. */
+export function followOffset(route: StreamRoute): number | 'tail' {
+  const start = startOffset(route.query) ?? 0;
+  return start === OFFSET_NOW ? 'tail' : start;
+}
+
+/** Whether following this stream is more than reading it: it has an appender, or may soon have one again. */
+export function isFollowable(info: StreamInfo, route: StreamRoute): boolean {
+  return info.appender || (!info.closed && wantsResume(route));
+}
+
+/** How long a follower waits for an appender to come back. */
+export function graceMs({ route, context }: Pick<Exchange<StreamRoute>, 'route' | 'context'>): number {
+  return wantsResume(route) ? context.limits.resumeGraceMs : 0;
+}
+
+function wantsResume(route: StreamRoute): boolean {
+  return route.query.get('resume')?.toLowerCase() === 'true';
+}
+
+/** Fields of a response that follows a stream. A JSON stream goes out as its lines. */
+function liveFields(info: StreamInfo): string[] {
+  return [
+    ...baseFields,
+    'Content-Type',
+    info.json ? 'application/x-ndjson' : info.contentType,
+    'Cache-Control',
+    'no-store',
+    // nginx and its like hold a response back until their buffer is full, unless told not to.
+    'X-Accel-Buffering',
+    'no',
+  ];
+}

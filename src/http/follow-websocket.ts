@@ -1,0 +1,82 @@
+import type { FollowEnd, FollowOptions, Format } from '../follow/index.js';
+import { followOffset, graceMs, isFollowable } from './follow-chunked.js';
+import { webSocketLive, webSocketText, webSocketTextOrBinary } from './formats.js';
+import { sendContent } from './get.js';
+import { admit } from './live-response.js';
+import type { StreamRoute } from './route.js';
+import type { StreamUpgrade, UpgradeExchange } from './upgrade.js';
+import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
+
+/**
+ * WebSocket, verb FOLLOW, as in httpfstream: with an appender the contents so far, then live until it leaves; without
+ * one an ordinary 200 with the contents as the answer to the upgrade request.
+ */
+export const followWebSocket: StreamUpgrade = async (exchange) => {
+  const { route, context } = exchange;
+  const offset = followOffset(route);
+  const stream = await context.follow.open(route.stream);
+  const { info } = stream;
+  if (!isFollowable(info, route)) {
+    stream.release();
+    return sendContent(exchange.respond(), info, offset === 'tail' ? info.tail : offset);
+  }
+  // The original Go client sends the header, and gives up at the first binary message.
+  const format = route.verbInHeader && exchange.protocols.size === 0 ? webSocketText : webSocketTextOrBinary;
+  admit(exchange, stream, offset);
+  follow(exchange, stream, { offset, format, until: 'appender', graceMs: graceMs(exchange) });
+};
+
+/** WebSocket, `?live=ws`: data as binary messages, and where the reader stands as text ones, until the stream is closed. */
+export const liveWebSocket: StreamUpgrade = async (exchange) => {
+  const { route, context } = exchange;
+  const offset = followOffset(route);
+  const stream = await context.follow.open(route.stream);
+  admit(exchange, stream, offset);
+  const until = route.verb === 'follow' ? 'appender' : 'closed';
+  follow(exchange, stream, { offset, format: webSocketLive, until, graceMs: graceMs(exchange) });
+};
+
+function follow(
+  exchange: UpgradeExchange<StreamRoute>,
+  stream: { follow(options: FollowOptions): { stop(): void }; release(): void },
+  options: Omit<FollowOptions, 'sink'> & { readonly format: Format },
+): void {
+  const { socket, context } = exchange;
+  const ws = exchange.accept();
+  if (ws === undefined) {
+    stream.release();
+    return;
+  }
+  let following: { stop(): void } | undefined;
+  const leave = () => {
+    following?.stop();
+    untrack();
+  };
+  const end = (reason: FollowEnd) => {
+    leave();
+    if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
+    const [code, text] = CLOSES[reason.kind];
+    closeWebSocket(ws, socket, code, text);
+  };
+  const untrack = context.track({ stop: () => end({ kind: 'stopped' }), abort: () => ws.terminate() });
+  whenPeerEnds(ws, socket, leave);
+  ws.on('error', () => {});
+  context.heartbeat.pingFollower(ws, () => socket.writableNeedDrain);
+  following = stream.follow({
+    ...options,
+    sink: {
+      // Whole frames, shared by all followers: `ws` only sees to the handshake, pings and the close.
+      write: (bytes) => socket.write(bytes),
+      onDrain: (resume) => void socket.on('drain', resume),
+      end,
+    },
+  });
+}
+
+const CLOSES: Readonly<Record<FollowEnd['kind'], readonly [code: number, reason: string]>> = {
+  closed: [1000, ''],
+  appender: [1000, ''],
+  deleted: [4404, 'the stream was deleted'],
+  stopped: [1001, 'the server is going down'],
+  failed: [1011, 'the server could not read on'],
+};

@@ -1,0 +1,101 @@
+import type { ServerResponse } from 'node:http';
+import { MillraceError } from '../errors.js';
+import type { StreamInfo } from '../log/index.js';
+import { matchesEntityTag } from '../wire/headers.js';
+import { formatOffset } from '../wire/offset.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { parseRange } from './range.js';
+import { read } from './read.js';
+import type { StreamRoute } from './route.js';
+import { baseFields, positionFields } from './stream-fields.js';
+
+/** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
+export const get: StreamHandler = async (exchange) => {
+  const info = await exchange.context.store.stat(exchange.route.stream);
+  // The messages of a JSON stream are read as an array, a piece at a time.
+  if (info.json) await read(exchange);
+  else await sendContent(exchange, info, 0);
+};
+
+/**
+ * Answers with the bytes from `from` to the tail, whatever their number, in constant memory. From the beginning
+ * `Range` and `If-None-Match` count. Errors: `OFFSET_OUT_OF_RANGE`, `RANGE_NOT_SATISFIABLE`.
+ */
+export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamInfo, from: number): Promise<void> {
+  const { req, res, context } = exchange;
+  const { tail } = info;
+  if (from > tail) {
+    throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
+  }
+  const tag = `"${info.id}:${from}:${tail}${info.closed ? ':c' : ''}"`;
+  const fields = [...baseFields, 'ETag', tag, 'Cache-Control', 'no-cache'];
+  if (matchesEntityTag(req.headers['if-none-match'], tag)) {
+    res.writeHead(304, [...fields, ...positionFields({ offset: tail, upToDate: true, closed: info.closed })]).end();
+    return;
+  }
+  let start = from;
+  let end = tail;
+  let status = 200;
+  const wanted =
+    from === 0 && rangeApplies(req.headers['if-range'] as string | undefined, tag) ? req.headers.range : undefined;
+  const range = wanted === undefined ? undefined : parseRange(wanted, tail);
+  if (range === 'unsatisfiable') {
+    res.setHeader('Content-Range', `bytes */${tail}`);
+    throw new MillraceError('RANGE_NOT_SATISFIABLE', `The range lies outside the stream, which has ${tail} bytes.`, {
+      tail,
+    });
+  }
+  if (range !== undefined) {
+    ({ start, end } = range);
+    status = 206;
+    fields.push('Content-Range', `bytes ${start}-${end - 1}/${tail}`);
+  }
+  fields.push(
+    ...(from === 0 ? ['Accept-Ranges', 'bytes'] : []),
+    'Content-Type',
+    info.json ? 'application/x-ndjson' : info.contentType,
+    'Content-Length',
+    String(end - start),
+    ...(end === tail
+      ? positionFields({ offset: tail, upToDate: true, closed: info.closed })
+      : ['Stream-Next-Offset', formatOffset(end)]),
+  );
+  res.writeHead(status, fields);
+  if (req.method === 'HEAD' || start === end) {
+    res.end();
+    return;
+  }
+  const gone = new AbortController();
+  res.once('close', () => gone.abort());
+  const { path, id } = info;
+  try {
+    await context.follow.copy(
+      { path, id, from: start, to: end },
+      { write: (bytes) => res.write(bytes), drained: () => drained(res) },
+      gone.signal,
+    );
+    res.end();
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    context.log.warn({ err: error, path }, 'a response was cut off in the middle');
+    res.destroy();
+  }
+}
+
+/** `If-Range` (RFC 9110, section 13.1.5): a part only if the whole is still what the client has a part of. */
+function rangeApplies(ifRange: string | undefined, tag: string): boolean {
+  return ifRange === undefined || ifRange === tag;
+}
+
+function drained(res: ServerResponse): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = () => {
+      res.off('drain', settle);
+      res.off('close', settle);
+      if (res.destroyed) reject(new Error('The client went away.'));
+      else resolve();
+    };
+    res.on('drain', settle);
+    res.on('close', settle);
+  });
+}

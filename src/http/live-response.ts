@@ -1,0 +1,78 @@
+import { MillraceError } from '../errors.js';
+import type { FollowEnd, FollowedStream, Following, FollowOptions } from '../follow/index.js';
+import type { Exchange } from './context.js';
+import { openResponseSink } from './response-sink.js';
+
+/** How a stream is sent live as the body of a response. */
+export interface LiveResponse extends Pick<FollowOptions, 'offset' | 'format' | 'until' | 'graceMs'> {
+  /** Fields as `writeHead` takes them: name, value, name, value. Chunking is Node's to announce. */
+  readonly headers: readonly string[];
+  /** Ends the response properly after so long. Default: never. */
+  readonly durationMs?: number;
+  /**
+   * How it ends when the server goes down, the store fails or the stream is deleted: `'end'` for formats whose readers
+   * always come back; `'cut'` (default) leaves out the last chunk, so that nobody takes it for the stream's end.
+   */
+  readonly onStop?: 'end' | 'cut';
+}
+
+/**
+ * Answers with a stream from an offset on, and everything that is appended while the response lasts. Releases `stream`.
+ * Errors, before anything is sent: `TOO_MANY_FOLLOWERS`, `OFFSET_OUT_OF_RANGE`.
+ */
+export function sendLive(exchange: Exchange, stream: FollowedStream, options: LiveResponse): void {
+  const { req, res, context } = exchange;
+  admit(exchange, stream, options.offset);
+  // It lasts as long as it lasts: no timeout of the server applies.
+  req.setTimeout(0);
+  res.socket?.setNoDelay(true);
+  res.writeHead(200, options.headers as string[]);
+  res.flushHeaders();
+
+  let following: Following | undefined;
+  const sink = openResponseSink(res, options.format, (reason) => {
+    if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
+    finish(reason);
+  });
+  const leave = () => {
+    following?.stop();
+    sink.detach();
+    clearTimeout(timer);
+    untrack();
+  };
+  const finish = (reason: FollowEnd) => {
+    leave();
+    if (reason.kind === 'closed' || reason.kind === 'appender' || options.onStop === 'end') res.end();
+    else sink.cut();
+  };
+  const timeUp = () => {
+    leave();
+    res.end();
+  };
+  const timer = options.durationMs === undefined ? undefined : setTimeout(timeUp, options.durationMs);
+  const untrack = context.track({ stop: () => finish({ kind: 'stopped' }), abort: () => res.destroy() });
+  res.once('close', leave);
+  if (res.destroyed) {
+    leave();
+    stream.release();
+    return;
+  }
+  const { offset, until = 'closed', graceMs = 0 } = options;
+  following = stream.follow({ offset, format: sink.format, sink, until, graceMs });
+}
+
+/** Whether one more may follow, from there. */
+export function admit({ context }: Pick<Exchange, 'context'>, stream: FollowedStream, offset: number | 'tail'): void {
+  const { followersMax } = context.limits;
+  const { tail } = stream.info;
+  if (context.follow.usage.followers >= followersMax) {
+    stream.release();
+    throw new MillraceError('TOO_MANY_FOLLOWERS', 'The server has as many followers as it may: try again later.', {
+      followersMax,
+    });
+  }
+  if (offset !== 'tail' && offset > tail) {
+    stream.release();
+    throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
+  }
+}
