@@ -27,7 +27,10 @@ export const append: StreamHandler = async (exchange) => {
     }
     const appended = await context.store.append(route.stream, request);
     // With a producer, 204 says that nothing new was appended (section 5.2.1).
-    res.writeHead(request.producer !== undefined && !appended.duplicate ? 200 : 204, appendedFields(req, appended));
+    const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
+    const fields = appendedFields(req, appended);
+    if (status === 200) fields.push('Content-Length', '0');
+    res.writeHead(status, fields);
     res.end();
   } catch (error) {
     if (!res.destroyed) sendProblem(exchange, error, refusalHeaders(error));
@@ -78,7 +81,6 @@ function appendedFields(req: IncomingMessage, appended: Appended): string[] {
   if (appended.closed) fields.push('Stream-Closed', 'true');
   if (appended.producer !== undefined) {
     fields.push('Producer-Epoch', String(appended.producer.epoch), 'Producer-Seq', String(appended.producer.seq));
-    if (!appended.duplicate) fields.push('Content-Length', '0');
   }
   return fields;
 }

@@ -38,6 +38,7 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
   const { info } = opened;
   let following: Following | undefined;
   let over = false;
+  let untrack = () => {};
   const finish = (answer: () => void) => {
     if (over) return;
     over = true;
@@ -48,9 +49,14 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
   };
   const timeUp = () => finish(() => sendNothing(exchange, start, false));
   const timeout = setTimeout(timeUp, context.limits.longPollTimeoutMs);
-  const untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
+  // While the server goes down this calls back at once.
+  untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
   res.once('close', () => finish(() => {}));
-  if (over) return opened.release();
+  if (over) {
+    untrack();
+    opened.release();
+    return;
+  }
   const sink = {
     onDrain() {},
     write(bytes: Buffer) {
