@@ -27,7 +27,7 @@ export const jsonCodec: Codec = {
     try {
       return JSON.parse(fromUtf8.decode(bytes));
     } catch {
-      return bytes;
+      return plain(bytes);
     }
   },
 };
@@ -40,7 +40,7 @@ export const bytesCodec: Codec = {
     }
     return message;
   },
-  decode: (bytes) => bytes,
+  decode: plain,
 };
 
 /** Messages are text in UTF-8, always. */
@@ -53,3 +53,9 @@ export const textCodec: Codec = {
   },
   decode: (bytes) => fromUtf8.decode(bytes),
 };
+
+/** Bytes as a plain `Uint8Array`, also where a client gives its own kind (`Buffer`). */
+function plain(bytes: Uint8Array): Uint8Array {
+  if (bytes.constructor === Uint8Array) return bytes;
+  return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}

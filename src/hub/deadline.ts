@@ -1,22 +1,29 @@
-/** A signal that aborts at a time limit, or when another signal does, whichever comes first. */
+/** A signal that aborts at a time limit, or when its group is ended, whichever comes first. */
 export class Deadline {
   readonly #controller = new AbortController();
-  readonly #parent: AbortSignal;
+  readonly #group: Set<Deadline>;
   readonly #timer: ReturnType<typeof setTimeout>;
 
-  /** `reason` makes the error to abort with when the time is over. */
-  constructor(timeoutMs: number, reason: () => Error, parent: AbortSignal) {
-    this.#parent = parent;
-    this.#timer = setTimeout(() => this.#controller.abort(reason()), timeoutMs);
-    if (parent.aborted) this.#onParent();
-    else parent.addEventListener('abort', this.#onParent, { once: true });
+  /**
+   * `reason` makes the error to abort with when the time is over. `group` holds all that are not cleared; whoever owns it
+   * may abort them. (Not a parent signal: thousands of listeners on one signal make Node warn of a leak.)
+   */
+  constructor(timeoutMs: number, reason: () => Error, group: Set<Deadline>) {
+    this.#group = group;
+    this.#timer = setTimeout(() => this.abort(reason()), timeoutMs);
+    group.add(this);
   }
 
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** The time limit no longer counts; the parent still does. */
+  abort(reason: Error): void {
+    this.clear();
+    this.#controller.abort(reason);
+  }
+
+  /** The time limit no longer counts; the group still does. */
   met(): void {
     clearTimeout(this.#timer);
   }
@@ -24,13 +31,8 @@ export class Deadline {
   /** Neither counts any more. */
   clear(): void {
     clearTimeout(this.#timer);
-    this.#parent.removeEventListener('abort', this.#onParent);
+    this.#group.delete(this);
   }
-
-  readonly #onParent = (): void => {
-    clearTimeout(this.#timer);
-    this.#controller.abort(this.#parent.reason);
-  };
 }
 
 /** `work`, or a rejection with the signal's reason if that comes first; then `discard` gets what comes too late. */

@@ -43,8 +43,8 @@ export class HubCore {
   #connecting: Promise<DriverConnection> | undefined;
   #messageBytesMax: number;
   #status: HubStatus = 'idle';
-  /** Aborts when the hub closes. */
-  readonly #closing = new AbortController();
+  /** What is under way, and the connection: all are aborted when the hub closes. */
+  readonly #deadlines = new Set<Deadline>();
   #closed: Promise<void> | undefined;
   readonly #channels = new Map<string, Channel>();
   readonly #feeds = new Map<string, Feed>();
@@ -170,7 +170,7 @@ export class HubCore {
     const timeoutMs = this.#limits.connectTimeoutMs;
     const late = () =>
       new MillraceError('HUB_UNAVAILABLE', `The broker did not answer within ${timeoutMs} ms.`, { timeoutMs });
-    return new Deadline(timeoutMs, late, this.#closing.signal);
+    return new Deadline(timeoutMs, late, this.#deadlines);
   }
 
   #adopt(driver: Driver): void {
@@ -381,11 +381,12 @@ export class HubCore {
     const positions = parsePositions(after, feed.channels);
     const events: HubEvent[] = [];
     const seen = new Map<string, string>();
+    const deadline = this.#deadline();
     for (const channel of feed.channels) {
       const from = positions.get(channel);
       try {
         if (from === undefined) throw new MillraceError('HUB_HISTORY_GONE', 'There is no position for this channel.');
-        for await (const { id, payload } of this.#replay(channel.name, from)) {
+        for await (const { id, payload } of this.#replay(channel.name, from, deadline.signal)) {
           if (events.length >= REPLAY_MAX) throw new MillraceError('HUB_HISTORY_GONE', 'There is too much to replay.');
           positions.set(channel, id);
           seen.set(channel.name, id);
@@ -394,16 +395,20 @@ export class HubCore {
           else events.push({ ...event, id: feed.channels.length === 1 ? id : positionsOf(feed, positions) });
         }
       } catch (error) {
-        if (!isMillraceError(error, 'HUB_HISTORY_GONE')) throw error;
+        if (!isMillraceError(error, 'HUB_HISTORY_GONE')) {
+          deadline.clear();
+          throw error;
+        }
         if (channel.position !== undefined) positions.set(channel, channel.position);
         events.push(gapEvent(channel, { reason: 'history', detail: error.message }));
       }
     }
+    deadline.clear();
     return { events, seen };
   }
 
-  #replay(channel: string, after: string) {
-    const replay = this.#connection?.replay?.(channel, after, this.#closing.signal);
+  #replay(channel: string, after: string, signal: AbortSignal) {
+    const replay = this.#connection?.replay?.(channel, after, signal);
     if (replay === undefined) {
       throw new MillraceError('HUB_HISTORY_GONE', 'This broker keeps no history: start from the present state.');
     }
@@ -418,7 +423,7 @@ export class HubCore {
     // From here on every call is refused: `#closed` is set once this function has returned its promise.
     await Promise.resolve();
     this.#setStatus('closed');
-    this.#closing.abort(closedError());
+    for (const deadline of this.#deadlines) deadline.abort(closedError());
     await settledWithin(connection?.close() ?? Promise.resolve(connecting), CLOSE_TIMEOUT_MS);
     this.#pending.rejectAll(closedError());
     for (const feed of this.#feeds.values()) {

@@ -38,7 +38,7 @@ export const plainNames: ChannelNames = { toBroker: (name) => name, fromBroker: 
 
 /** What {@link nameEscaper} needs to know of a broker. */
 export interface NameEscaperOptions {
-  /** Whether the broker holds this character (a code point as a string) at this index of the name (in code points). */
+  /** Whether the broker holds this character (a code point as a string), which begins at this index of the name. */
   readonly holds: (character: string, index: number, name: string) => boolean;
   /** The character that begins an escape; the broker must hold it anywhere. It is itself always escaped. */
   readonly escape: string;
@@ -62,7 +62,7 @@ export function nameEscaper(options: NameEscaperOptions): ChannelNames {
       else {
         for (const byte of utf8.encode(character)) mapped += mark + byte.toString(16).toUpperCase().padStart(2, '0');
       }
-      index++;
+      index += character.length;
     }
     if (mapped.length > lengthMax) {
       throw new MillraceError(

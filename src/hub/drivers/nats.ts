@@ -1,0 +1,344 @@
+import { MillraceError } from '../../errors.js';
+import { reconnectDelayMs } from '../backoff.js';
+import type {
+  ChannelNames,
+  ChannelSink,
+  Driver,
+  DriverAbilities,
+  DriverConnection,
+  DriverContext,
+  DriverSubscription,
+} from '../driver.js';
+import { loadClient } from '../load-client.js';
+import { nameEscaper } from '../names.js';
+
+/** What is used of a message of the client package. */
+interface NatsMessage {
+  readonly subject: string;
+  readonly data: Uint8Array;
+}
+
+/** What is used of a connection of the package `@nats-io/transport-node` (or of any other NATS 3 transport). */
+export interface NatsConnectionLike {
+  readonly info?: { readonly max_payload: number };
+  publish(subject: string, payload: Uint8Array): void;
+  subscribe(
+    subject: string,
+    options: { callback: (error: Error | null, message: NatsMessage) => void },
+  ): { unsubscribe(): void };
+  flush(): Promise<void>;
+  status(): AsyncIterable<{ readonly type: string; readonly error?: Error }>;
+  isClosed(): boolean;
+  close(): Promise<void>;
+}
+
+/** Options of {@link nats}: one of the two. */
+export interface NatsOptions {
+  /** `nats://[user:password@|token@]host[:port][,host…]`; `tls://…` insists on TLS. */
+  readonly url?: string;
+  /**
+   * Your own connection. It stays yours: the hub never ends it. It reconnects as you configured it: give it
+   * `maxReconnectAttempts: -1`, or the hub cannot come back once it has given up.
+   */
+  readonly client?: NatsConnectionLike;
+}
+
+const abilities: DriverAbilities = {
+  ordering: true,
+  replay: false,
+  patterns: true,
+  atLeastOnce: false,
+  // The most that a server can be configured for; the connection knows the real one (1 MiB by default).
+  maxMessageBytes: 64 * 1024 * 1024,
+};
+
+/** A protocol line may have 4,096 bytes, of which the command and the sizes need some. */
+const SUBJECT_LENGTH_MAX = 3_900;
+
+/** How often the server is asked whether it is still there. Two answers that do not come mean a lost connection. */
+const PING_INTERVAL_MS = 20_000;
+
+/** How long `close` waits for the server to have everything. */
+const CLOSE_GRACE_MS = 1_000;
+
+/**
+ * Subjects are the channel names. White space, control characters, the wildcards `*` and `>`, a `$` in front (NATS keeps
+ * those for itself) and dots that would make an empty token become `%HH`.
+ */
+const names: ChannelNames = nameEscaper({
+  escape: '%',
+  lengthMax: SUBJECT_LENGTH_MAX,
+  holds(character, index, name) {
+    if (character === '.') return index > 0 && index < name.length - 1 && name[index - 1] !== '.';
+    if (character === '$') return index > 0;
+    return !/[\s\p{Cc}*>]/u.test(character);
+  },
+});
+
+/** Core NATS, on the channel's own name as the subject: whoever publishes and subscribes there is a peer. */
+export function nats(options: NatsOptions = {}): Driver {
+  if (options.url !== undefined && options.client !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'Give the nats driver a url or a client, not both.');
+  }
+  const { url = 'nats://127.0.0.1:4222', client } = options;
+  const address = parseUrl(url);
+  return {
+    name: 'nats',
+    abilities,
+    names,
+    async connect(context) {
+      const attempts = { count: 0 };
+      const connection = client ?? (await makeClient(address, context, attempts));
+      return new NatsDriverConnection(connection, client === undefined, context, attempts);
+    },
+  };
+}
+
+/** See {@link NatsOptions.url}. */
+export function driverFromUrl(url: string): Driver {
+  return nats({ url });
+}
+
+interface Address {
+  readonly servers: string[];
+  readonly user?: string;
+  readonly pass?: string;
+  readonly token?: string;
+  readonly tls?: object;
+}
+
+function parseUrl(url: string): Address {
+  const match = /^(nats|tls):\/\/(?:([^@/]*)@)?([^@/]+)\/?$/i.exec(url);
+  if (match === null) {
+    throw new MillraceError('INVALID_ARGUMENT', 'A NATS URL looks like nats://user:password@host:4222,otherhost:4222.');
+  }
+  const [, scheme = '', credentials, hosts = ''] = match;
+  const [user = '', pass] = (credentials ?? '').split(':', 2).map(decodeURIComponent);
+  return {
+    servers: hosts.split(','),
+    ...(credentials === undefined ? {} : pass === undefined ? { token: user } : { user, pass }),
+    ...(scheme.toLowerCase() === 'tls' ? { tls: {} } : {}),
+  };
+}
+
+async function makeClient(
+  address: Address,
+  context: DriverContext,
+  attempts: { count: number },
+): Promise<NatsConnectionLike> {
+  const { connect } = await loadClient('@nats-io/transport-node', () => import('@nats-io/transport-node'));
+  try {
+    return await connect({
+      ...address,
+      timeout: context.connectTimeoutMs,
+      pingInterval: PING_INTERVAL_MS,
+      maxReconnectAttempts: -1,
+      ignoreAuthErrorAbort: true,
+      reconnectDelayHandler: () => reconnectDelayMs(attempts.count),
+    });
+  } catch (error) {
+    throw explain(error);
+  }
+}
+
+class NatsDriverConnection implements DriverConnection {
+  readonly maxMessageBytes?: number;
+  readonly #client: NatsConnectionLike;
+  readonly #owned: boolean;
+  readonly #context: DriverContext;
+  readonly #attempts: { count: number };
+  readonly #subscriptions = new Set<{ readonly sink: ChannelSink; end(): void }>();
+  readonly #statuses: AsyncIterable<{ readonly type: string; readonly error?: Error }>;
+  /** Subjects that the server refused to take a message for. */
+  readonly #refused = new Set<string>();
+  /** What the publishes of one turn of the event loop wait for: one answer of the server to all of them. */
+  #batch: Promise<void> | undefined;
+  #connected = true;
+  #closed = false;
+  #lost = deferred();
+
+  constructor(client: NatsConnectionLike, owned: boolean, context: DriverContext, attempts: { count: number }) {
+    this.#client = client;
+    this.#owned = owned;
+    this.#context = context;
+    this.#attempts = attempts;
+    if (client.info !== undefined) this.maxMessageBytes = client.info.max_payload;
+    this.#statuses = client.status();
+    this.#watch().catch((error: unknown) => this.#onLost(error));
+  }
+
+  publish(channel: string, payload: Uint8Array): Promise<void> {
+    if (!this.#connected || this.#closed) return Promise.reject(unavailable());
+    const subject = names.toBroker(channel);
+    try {
+      this.#refused.delete(subject);
+      this.#client.publish(subject, payload);
+    } catch (error) {
+      return Promise.reject(explain(error));
+    }
+    return this.#answer().then(() => {
+      if (this.#refused.has(subject)) throw refused(`publish to ${subject}`);
+    });
+  }
+
+  subscribe(channel: string, sink: ChannelSink): Promise<DriverSubscription> {
+    return this.#subscribe([names.toBroker(channel)], sink, () => channel);
+  }
+
+  subscribePattern(pattern: string, sink: ChannelSink): Promise<DriverSubscription> {
+    return this.#subscribe(subjectsOf(pattern), sink, names.fromBroker);
+  }
+
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (this.#connected && !this.#client.isClosed()) {
+      const timer = setTimeout(this.#lost.reject, CLOSE_GRACE_MS);
+      await this.#answer().catch(() => {});
+      clearTimeout(timer);
+    }
+    for (const subscription of this.#subscriptions) subscription.end();
+    this.#lost.reject();
+    if (this.#owned) await this.#client.close().catch(() => {});
+    // The iterator of statuses has a stop of its own that its interface does not tell of.
+    else (this.#statuses as { stop?: () => void }).stop?.();
+  }
+
+  async #subscribe(
+    subjects: readonly string[],
+    sink: ChannelSink,
+    nameOf: (subject: string) => string,
+  ): Promise<DriverSubscription> {
+    if (!this.#connected) throw unavailable();
+    let active = true;
+    let failure: Error | undefined;
+    const callback = (error: Error | null, message: NatsMessage) => {
+      if (error !== null) failure = error;
+      else if (active) sink.message(nameOf(message.subject), message.data);
+    };
+    const parts: { unsubscribe(): void }[] = [];
+    const subscription = {
+      sink,
+      end: () => {
+        active = false;
+        this.#subscriptions.delete(subscription);
+        if (!this.#client.isClosed()) for (const part of parts) part.unsubscribe();
+      },
+    };
+    try {
+      for (const subject of subjects) parts.push(this.#client.subscribe(subject, { callback }));
+      await this.#answer();
+      if (failure !== undefined) throw failure;
+    } catch (error) {
+      subscription.end();
+      throw explain(error);
+    }
+    this.#subscriptions.add(subscription);
+    return {
+      async unsubscribe() {
+        subscription.end();
+      },
+    };
+  }
+
+  /** Resolves when the server has dealt with everything that was sent before. */
+  #answer(): Promise<void> {
+    this.#batch ??= Promise.resolve().then(async () => {
+      this.#batch = undefined;
+      try {
+        await Promise.race([this.#client.flush(), this.#lost.promise]);
+      } catch (error) {
+        throw unavailable(error);
+      }
+      // What the server refused came before this answer, and reaches us by now.
+      await new Promise((resolve) => setImmediate(resolve));
+    });
+    return this.#batch;
+  }
+
+  async #watch(): Promise<void> {
+    for await (const { type, error } of this.#statuses) {
+      if (type === 'disconnect' || type === 'close') this.#onLost();
+      else if (type === 'reconnecting') this.#attempts.count++;
+      else if (type === 'reconnect') this.#onRestored();
+      else if (type === 'error' && error !== undefined) this.#onError(error);
+    }
+  }
+
+  #onLost(cause?: unknown): void {
+    if (!this.#connected || this.#closed) return;
+    this.#connected = false;
+    this.#lost.reject();
+    this.#context.onStatus('reconnecting', cause);
+  }
+
+  #onRestored(): void {
+    this.#attempts.count = 0;
+    // The client has sent all subscriptions again; an answer from the server means that they stand.
+    this.#client.flush().then(
+      () => {
+        if (this.#connected || this.#closed) return;
+        this.#connected = true;
+        this.#lost = deferred();
+        for (const { sink } of this.#subscriptions) sink.gap({ reason: 'reconnected' });
+        this.#context.onStatus('connected');
+      },
+      () => {
+        // Lost again: the next `reconnect` tries anew.
+      },
+    );
+  }
+
+  #onError(error: Error): void {
+    const { operation, subject } = error as { operation?: unknown; subject?: unknown };
+    if (operation === 'publish' && typeof subject === 'string') this.#refused.add(subject);
+  }
+}
+
+/**
+ * The subjects that hold all channels of a pattern. NATS has wildcards for whole tokens only, so this is everything below
+ * the complete tokens in front of the first `*`; the hub drops what does not match.
+ */
+function subjectsOf(pattern: string): string[] {
+  const star = pattern.indexOf('*');
+  if (star < 0) return [names.toBroker(pattern)];
+  const head = pattern.slice(0, star);
+  const tokens = head.split('.').slice(0, -1);
+  if (tokens.length === 0 || tokens.includes('')) return ['>'];
+  const subjects = [`${names.toBroker(tokens.join('.'))}.>`];
+  // A name that ends with the dot has it escaped, and so is not below those tokens.
+  const shortest = pattern.replaceAll('*', '');
+  if (shortest.endsWith('.') && shortest === head) subjects.push(names.toBroker(shortest));
+  return subjects;
+}
+
+function deferred(): { readonly promise: Promise<never>; readonly reject: () => void } {
+  let reject: () => void = () => {};
+  const promise = new Promise<never>((_, fail) => {
+    reject = () => fail(new Error('the connection was lost'));
+  });
+  promise.catch(() => {});
+  return { promise, reject };
+}
+
+function unavailable(cause?: unknown): MillraceError {
+  return new MillraceError(
+    'HUB_UNAVAILABLE',
+    'The connection to NATS is down: try again when the hub is connected. A message under way may or may not have been taken.',
+    {},
+    { cause },
+  );
+}
+
+function refused(what: string, cause?: unknown): MillraceError {
+  return new MillraceError('HUB_UNAUTHORIZED', `NATS does not let this user ${what}.`, {}, { cause });
+}
+
+function explain(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const { name = '', message = String(error) } = error as Error;
+  if (name === 'PermissionViolationError') return refused('do this', error);
+  if (/Authorization|Authentication/.test(name)) {
+    return new MillraceError('HUB_UNAUTHORIZED', `NATS refuses these credentials: ${message}`, {}, { cause: error });
+  }
+  return new MillraceError('HUB_UNAVAILABLE', `NATS did not take it: ${message}`, {}, { cause: error });
+}

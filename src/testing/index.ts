@@ -1,0 +1,1 @@
+export { type HubDriverCase, type HubDriverSuiteOptions, hubDriverSuite, oddChannelNames } from './hub-driver-suite.js';

@@ -1,0 +1,93 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { connect as connectSocket, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
+
+/** How long a broker may take to listen. */
+const START_TIMEOUT_MS = 30_000;
+
+/** Ports of the loopback address that nobody listened on just now. */
+export async function freePorts(count: number): Promise<number[]> {
+  const servers = await Promise.all(
+    Array.from({ length: count }, async () => {
+      const server = createServer().listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      return server;
+    }),
+  );
+  const ports = servers.map((server) => (server.address() as { port: number }).port);
+  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  return ports;
+}
+
+/** A broker's programs are not on this machine, and could not be got. The message says what to do. */
+export class BrokerMissing extends Error {}
+
+/** The folder of a broker's programs as `scripts/brokers/<name>` tells it; it gets them first if need be. */
+export async function brokerFolder(name: string): Promise<string> {
+  try {
+    const { stdout } = await promisify(execFile)(`scripts/brokers/${name}`, { encoding: 'utf8' });
+    return stdout.trim();
+  } catch (error) {
+    throw new BrokerMissing(String((error as { stderr?: unknown }).stderr ?? error).trim());
+  }
+}
+
+/** A server program of a broker, which can be killed and started again at the same address. */
+export class BrokerProcess {
+  readonly #command: string;
+  readonly #args: readonly string[];
+  readonly #ports: readonly number[];
+  #process: ChildProcess | undefined;
+  #output = '';
+
+  /** @param ports It has started when it takes connections on all of them. */
+  constructor(command: string, args: readonly string[], ports: readonly number[]) {
+    this.#command = command;
+    this.#args = args;
+    this.#ports = ports;
+  }
+
+  async start(): Promise<void> {
+    const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#process = child;
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.on('data', (text) => {
+        this.#output = (this.#output + text).slice(-10_000);
+      });
+    }
+    const exited = once(child, 'exit');
+    exited.catch(() => {});
+    const deadline = Date.now() + START_TIMEOUT_MS;
+    for (const port of this.#ports) {
+      while (!(await accepts(port))) {
+        if (child.exitCode !== null || child.signalCode !== null || Date.now() > deadline) {
+          throw new Error(`${this.#command} did not start:\n${this.#output}`);
+        }
+        await sleep(20);
+      }
+    }
+  }
+
+  /** Ends it as a crash would. */
+  async kill(): Promise<void> {
+    const child = this.#process;
+    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    const exited = once(child, 'exit');
+    child.kill('SIGKILL');
+    await exited;
+  }
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connectSocket(port, '127.0.0.1');
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
