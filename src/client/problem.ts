@@ -3,6 +3,11 @@ import { type ErrorCode, errorCodes, isMillraceError, MillraceError } from '../e
 /** Longest error body that is read; a problem document is far shorter. */
 const PROBLEM_BYTES_MAX = 64 * 1024;
 
+const CODE_OF_STATUS: ReadonlyMap<number, ErrorCode> = new Map([
+  [404, 'STREAM_NOT_FOUND'],
+  [410, 'STREAM_GONE'],
+]);
+
 /** What every problem document has; the rest are the error's details. */
 const PROBLEM_MEMBERS: ReadonlySet<string> = new Set(['type', 'title', 'status', 'code', 'detail', 'instance']);
 
@@ -18,6 +23,13 @@ export interface Refusal {
  * An answer without a code of ours, such as a proxy's, becomes `UNEXPECTED_RESPONSE`.
  */
 export function errorFromRefusal(refusal: Refusal, url: URL): MillraceError {
+  // An answer to HEAD has no body, and other Durable Streams servers send none either: then the status says it all.
+  const code = refusal.body === '' ? CODE_OF_STATUS.get(refusal.status) : undefined;
+  if (code !== undefined) {
+    return new MillraceError(code, `${url.host} answered ${refusal.status}: there is no such stream.`, {
+      status: refusal.status,
+    });
+  }
   return errorFromProblem(parseObject(refusal.body), refusal.status, url);
 }
 

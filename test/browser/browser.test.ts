@@ -1,7 +1,7 @@
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type RunningServer, startServer } from '../../src/server/index.js';
-import { findChromium, launchChromium, servePackage } from './chromium.js';
+import { type BrowserGlobals, findChromium, launchChromium, servePackage } from './chromium.js';
 
 const found = findChromium();
 if ('missing' in found) {
@@ -33,13 +33,14 @@ describe.runIf('path' in found)('in a browser', () => {
     complaints.length = 0;
     page.on('pageerror', (error) => complaints.push(String(error)));
     await page.goto(modules.url);
+    await page.waitForFunction(() => 'millrace' in globalThis);
     return () => page.close();
   });
 
   it('the event stream broadcasts', async () => {
     const seen = await page.evaluate(async () => {
-      const { EventStream } = await import('/event-stream/index.js' as string);
-      const stream = new EventStream({ bufferSize: 2 });
+      const { EventStream } = (globalThis as unknown as BrowserGlobals).millrace.eventStream;
+      const stream = new EventStream<string>({ bufferSize: 2 });
       const readers = [stream.subscribe(), stream.subscribe()];
       for (const event of ['a', 'b', 'c']) stream.publish(event);
       stream.close();
@@ -61,7 +62,7 @@ describe.runIf('path' in found)('in a browser', () => {
   it('the client appends, and another one follows it live to the last character', async () => {
     const url = `${server.url}/browser/log.txt`;
     const text = await page.evaluate(async (url) => {
-      const { follow, openAppend } = await import('/client/index.js' as string);
+      const { follow, openAppend } = (globalThis as unknown as BrowserGlobals).millrace.client;
       const stream = await openAppend(url);
       const writer = stream.getWriter();
       await writer.write('first ');
@@ -82,7 +83,7 @@ describe.runIf('path' in found)('in a browser', () => {
 
   it('the client tells what went wrong by its code', async () => {
     const code = await page.evaluate(async (url) => {
-      const { head } = await import('/client/index.js' as string);
+      const { head } = (globalThis as unknown as BrowserGlobals).millrace.client;
       return head(url).then(
         () => 'none',
         (error: { code: string }) => error.code,

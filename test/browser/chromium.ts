@@ -33,12 +33,27 @@ export function launchChromium(executablePath: string): Promise<Browser> {
   });
 }
 
+/** Hands the modules to the tests: an `import()` of their own would be rewritten by the test runner. */
+const PAGE = `<!doctype html><title>Millrace</title><script type="module">
+import * as client from '/client/index.js';
+import * as eventStream from '/event-stream/index.js';
+globalThis.millrace = { client, eventStream };
+</script>`;
+
+/** What the page holds. */
+export interface BrowserGlobals {
+  readonly millrace: {
+    readonly client: typeof import('../../src/client/index.js');
+    readonly eventStream: typeof import('../../src/event-stream/index.js');
+  };
+}
+
 /** Serves the built package as it is, so that a page imports the modules that users get. */
 export async function servePackage(): Promise<{ readonly url: string; close(): Promise<void> }> {
   const server = createServer((req, res) => {
     const path = normalize(new URL(req.url ?? '/', 'http://page').pathname);
     if (path === '/') {
-      res.writeHead(200, { 'content-type': 'text/html' }).end('<!doctype html><title>Millrace</title>');
+      res.writeHead(200, { 'content-type': 'text/html' }).end(PAGE);
       return;
     }
     readFile(join('dist', path)).then(
