@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { createFollowEngine, type Format } from '../../src/follow/index.js';
 import { createMemoryStore, type Store } from '../../src/log/index.js';
 import { CollectingSink } from './collecting-sink.js';
+import { ScriptedStore } from './scripted-store.js';
 
 const raw: Format = { name: 'raw', encode: (data) => data };
 const characters: Format = { name: 'characters', wholeCharacters: true, encode: (data) => data };
@@ -119,6 +120,66 @@ describe('followers that join at any moment', () => {
         },
       ),
       { numRuns: 400, verbose: 1 },
+    );
+  });
+});
+
+/** The smallest steps there are: between two of them run none, one or two rounds of what waits in the microtask queue. */
+const instant = fc.record({
+  what: fc.constantFrom('commit', 'commit', 'join', 'drain', 'read'),
+  which: fc.nat(20),
+  ticks: fc.nat(2),
+});
+
+describe('followers of a store in which everything happens at the worst moment', () => {
+  it('each get exactly the bytes from their offset on', { timeout: 120_000 }, async () => {
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(instant, { minLength: 1, maxLength: 60 }),
+        fc.integer({ min: 1, max: 60 }),
+        async (instants, windowBytes) => {
+          const scripted = new ScriptedStore();
+          const engine = createFollowEngine({
+            store: scripted.store,
+            windowBytes,
+            chunkBytesMax: 16,
+            readBytesMin: 8,
+            readBytesMax: 24,
+          });
+          const keeper = await engine.open('s');
+          const followers: { sink: CollectingSink; offset: number }[] = [];
+          for (const { what, which, ticks } of instants) {
+            if (what === 'commit') scripted.commit(dataOf(scripted.data.length, which + 1));
+            else if (what === 'read') scripted.letRead();
+            else if (what === 'drain') followers[which % Math.max(1, followers.length)]?.sink.drain();
+            else {
+              const sink = new CollectingSink();
+              sink.isFullAfter = () => which % 3 === 0 || sink.writes.length % 2 === which % 2;
+              void engine.open('s').then((stream) => {
+                const offset = Math.floor((stream.info.tail * which) / 20);
+                followers.push({ sink, offset });
+                stream.follow({ offset, format: numbered, sink });
+              });
+            }
+            for (let i = 0; i < ticks; i++) await Promise.resolve();
+          }
+          await turn();
+          scripted.commit(Buffer.alloc(0), true);
+          const ended = followers.map(({ sink }) => sink.ended);
+          for (let turns = 0; engine.usage.followers > 0 && turns < 10_000; turns++) {
+            scripted.letRead(true);
+            for (const { sink } of followers) sink.drain();
+            await turn();
+          }
+          expect(await Promise.all(ended)).toEqual(followers.map(() => ({ kind: 'closed' })));
+          for (const { sink, offset } of followers) {
+            expect(fromNumbered(sink.writes, offset)).toEqual(dataOf(offset, scripted.data.length - offset));
+          }
+          keeper.release();
+          expect(engine.usage).toEqual({ streams: 0, followers: 0, catchUpBytes: 0 });
+        },
+      ),
+      { numRuns: 1000, verbose: 1 },
     );
   });
 });
