@@ -147,7 +147,9 @@ function parseServerMessage(text: string): ServerMessage | undefined {
   }
   switch (message?.type) {
     case 'welcome':
-      return typeof message.offset === 'string' ? (message as unknown as ServerMessage) : undefined;
+      return typeof message.offset === 'string' && typeof message.contentType === 'string'
+        ? (message as unknown as ServerMessage)
+        : undefined;
     case 'ack':
       return typeof message.offset === 'string' && Number.isSafeInteger(message.seq)
         ? (message as unknown as ServerMessage)

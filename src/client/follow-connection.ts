@@ -10,8 +10,12 @@ import { openSocket, type Socket } from './socket.js';
 export interface FollowOnceOptions extends CheckedConnection {
   /** While more than this has arrived and was not taken, nothing more is read. */
   readonly receivedBytesMax: number;
-  /** The server has accepted, and begins at this offset. Called before the first chunk. */
-  readonly onStart: (offset: number) => void;
+  /** Where the data begins; undefined for the tail, which the server tells. */
+  readonly offset: number | undefined;
+  /** The server has accepted. */
+  readonly onOpen: () => void;
+  /** The server has told where the tail is, before any data. */
+  readonly onTail: (offset: number) => void;
 }
 
 /** A close that says: all is there (RFC 6455, 7.4.1). */
@@ -33,6 +37,7 @@ export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGe
   }
   const { socket } = outcome;
   inlet.socket = socket;
+  options.onOpen();
   const abort = () => inlet.queue.end({ error: options.signal?.reason });
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -59,19 +64,22 @@ class Inlet {
   readonly queue = new ReceiveQueue();
   readonly #url: URL;
   readonly #options: FollowOnceOptions;
-  #started = false;
+  /** The offset after all that has come. */
+  #offset: number | undefined;
   #paused = false;
 
   constructor(url: URL, options: FollowOnceOptions) {
     this.#url = url;
     this.#options = options;
+    this.#offset = options.offset;
   }
 
   onBinary(data: Uint8Array): void {
-    if (!this.#started) {
+    if (this.#offset === undefined) {
       this.#notUnderstood();
       return;
     }
+    this.#offset += data.length;
     this.queue.push(data);
     if (this.queue.bytes <= this.#options.receivedBytesMax || this.#paused || this.socket === undefined) return;
     if (this.socket.pausable) {
@@ -84,19 +92,14 @@ class Inlet {
     }
   }
 
+  /** The server counts as we do: what does not agree is not the stream that we began with. */
   onText(text: string): void {
-    if (this.#started) return;
-    const offset = startOf(text);
-    if (offset === undefined) {
-      this.#notUnderstood();
-      return;
+    const offset = nextOffsetOf(text);
+    if (offset !== undefined && this.#offset === undefined) {
+      this.#offset = offset;
+      this.#options.onTail(offset);
     }
-    this.#started = true;
-    try {
-      this.#options.onStart(offset);
-    } catch (error) {
-      this.queue.end({ error });
-    }
+    if (offset === undefined || offset !== this.#offset) this.#notUnderstood();
   }
 
   onClose(code: number, reason: string): void {
@@ -113,14 +116,14 @@ class Inlet {
   }
 
   #notUnderstood(): void {
-    const message = `${this.#url.host} did not say where the reader stands: it is no Millrace server, or an older one.`;
+    const message = `${this.#url.host} does not tell where the reader stands: it is no Millrace server, or an older one.`;
     this.queue.end({ error: new MillraceError('UNEXPECTED_RESPONSE', message) });
     this.socket?.terminate();
   }
 }
 
-/** The offset in the first control message. */
-function startOf(text: string): number | undefined {
+/** The offset in a control message. */
+function nextOffsetOf(text: string): number | undefined {
   try {
     const control = JSON.parse(text) as { readonly streamNextOffset?: unknown } | null;
     return typeof control?.streamNextOffset === 'string' ? parseOffset(control.streamNextOffset) : undefined;

@@ -1,4 +1,3 @@
-import { MillraceError } from '../errors.js';
 import { formatOffset, OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
 import {
   type CheckedConnection,
@@ -76,16 +75,20 @@ export class Follower implements AsyncIterable<Uint8Array> {
 
   async *#read(): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal } = this.#options;
-    let started = false;
+    let opened = false;
     for (;;) {
       let failure: unknown;
       try {
-        const chunks = followOnce(this.#target(started), {
+        const chunks = followOnce(this.#target(opened), {
           ...this.#options,
           receivedBytesMax: this.#receivedBytesMax,
-          onStart: (offset) => {
-            started = true;
-            this.#begin(offset);
+          offset: this.#offset === OFFSET_NOW ? undefined : this.#offset,
+          onOpen: () => {
+            opened = true;
+            this.#backoff.connected();
+          },
+          onTail: (offset) => {
+            this.#offset = offset;
           },
         });
         for await (const chunk of chunks) {
@@ -98,7 +101,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
         failure = error;
       }
       signal?.throwIfAborted();
-      if (!started || !isTransient(failure)) throw failure;
+      if (!opened || !isTransient(failure)) throw failure;
       const delayMs = this.#backoff.next();
       if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
       await wait(delayMs, signal);
@@ -110,16 +113,5 @@ export class Follower implements AsyncIterable<Uint8Array> {
     if (this.#live) return withQuery(this.#url, query);
     // With `resume` the server waits for an appender that is on its way back as well.
     return withQuery(this.#url, { ...query, verb: 'follow', resume: resume ? 'true' : undefined });
-  }
-
-  /** The server has told where it begins: that must be where we stand. */
-  #begin(offset: number): void {
-    this.#backoff.connected();
-    if (this.#offset === OFFSET_NOW) this.#offset = offset;
-    if (this.#offset === offset) return;
-    throw new MillraceError(
-      'RESUME_FAILED',
-      `The server goes on at ${formatOffset(offset)} instead of ${formatOffset(this.#offset)}: it may be another stream by now.`,
-    );
   }
 }

@@ -1,5 +1,5 @@
 import { createServer, type Server } from 'node:http';
-import { createHandler, type Handler, type Log } from '../http/index.js';
+import { configureServer, createHandler, type Handler, type Log } from '../http/index.js';
 import { createMemoryStore, openFileStore, type Store } from '../log/index.js';
 import { checkConfig, type ServerConfig } from './config.js';
 import { listen } from './listen.js';
@@ -39,7 +39,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     ...(options.log === undefined ? {} : { log: options.log }),
   });
   const server = createServer(handler.request);
-  handler.configureServer(server);
+  configureServer(server);
   server.on('upgrade', handler.upgrade);
   server.maxConnections = config.connectionsMax;
   try {

@@ -1,0 +1,228 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { append, openAppend } from '../../src/client/append.js';
+import { create, head, read } from '../../src/client/requests.js';
+import { type StreamServer, startStreamServer } from './stream-server.js';
+
+let server: StreamServer;
+beforeEach(async () => {
+  server = await startStreamServer();
+});
+afterEach(async () => {
+  await server.kill();
+  await server.store.close();
+});
+
+const quick = { retryDelayMinMs: 5, retryDelayMaxMs: 20 };
+
+async function contentOf(path: string): Promise<string> {
+  const { data } = await read(`${server.url}${path}`);
+  return Buffer.from(data).toString();
+}
+
+describe('append', () => {
+  it.each([
+    ['a string', () => 'one two'],
+    ['bytes', () => Buffer.from('one two')],
+    ['an array of strings', () => ['one', ' ', 'two']],
+    [
+      'a generator of bytes and strings',
+      () =>
+        (function* () {
+          yield 'one';
+          yield Buffer.from(' two');
+        })(),
+    ],
+    [
+      'an async generator',
+      () =>
+        (async function* () {
+          yield 'one';
+          yield ' two';
+        })(),
+    ],
+    ['a ReadableStream', () => new Blob(['one ', 'two']).stream()],
+  ])('appends %s and says where it ends', async (_name, source) => {
+    const result = await append(`${server.url}/a.txt`, source());
+    expect(result).toEqual({ offset: '0000000000000007', bytes: 7 });
+    expect(await contentOf('/a.txt')).toBe('one two');
+  });
+
+  it('appends nothing and still creates the stream', async () => {
+    expect(await append(`${server.url}/empty.txt`, [])).toEqual({ offset: '0000000000000000', bytes: 0 });
+    expect((await head(`${server.url}/empty.txt`)).offset).toBe('0000000000000000');
+  });
+
+  it('goes on behind what is there', async () => {
+    await append(`${server.url}/a.txt`, 'one');
+    expect(await append(`${server.url}/a.txt`, 'two')).toEqual({ offset: '0000000000000006', bytes: 3 });
+    expect(await contentOf('/a.txt')).toBe('onetwo');
+  });
+
+  it('closes the stream for good when asked to', async () => {
+    await append(`${server.url}/a.txt`, 'all', { closeStream: true });
+    expect(await head(`${server.url}/a.txt`)).toMatchObject({ closed: true, offset: '0000000000000003' });
+    await expect(append(`${server.url}/a.txt`, 'more')).rejects.toMatchObject({ code: 'STREAM_CLOSED' });
+  });
+
+  it('is refused with a reason while another appender is at it, and accepted once that one has gone', async () => {
+    const first = await openAppend(`${server.url}/a.txt`);
+    await expect(append(`${server.url}/a.txt`, 'mine')).rejects.toMatchObject({
+      code: 'APPENDER_ACTIVE',
+      details: { status: 403 },
+    });
+    await first.close();
+    await append(`${server.url}/a.txt`, 'mine');
+    expect(await contentOf('/a.txt')).toBe('mine');
+  });
+
+  it('tells at once, and without trying again, that there is no server', async () => {
+    await server.kill();
+    const started = Date.now();
+    await expect(append(`${server.url}/a.txt`, 'x')).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    expect(Date.now() - started).toBeLessThan(5_000);
+    server = await startStreamServer();
+  });
+
+  it('refuses what is not the URL of a stream', async () => {
+    await expect(append('ftp://localhost/a.txt', 'x')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(append('not a url', 'x')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect(append(`${server.url}/../-/x`, 'x')).rejects.toMatchObject({ name: 'MillraceError' });
+  });
+
+  it('passes on what the source throws, and leaves the stream free', async () => {
+    const source = async function* () {
+      yield 'before';
+      throw new Error('the source broke');
+    };
+    await expect(append(`${server.url}/a.txt`, source())).rejects.toThrow('the source broke');
+    await append(`${server.url}/a.txt`, 'after', { ...quick });
+    expect(await contentOf('/a.txt')).toContain('after');
+  });
+
+  it('fails while its source is silent, when a newer appender takes over', async () => {
+    const silent = new ReadableStream<string>({ start: (controller) => controller.enqueue('old ') });
+    const older = append(`${server.url}/a.txt`, silent, { producerId: 'p', epoch: 0 });
+    const newer = await (async () => {
+      while ((await head(`${server.url}/a.txt`).catch(() => ({ offset: '' }))).offset !== '0000000000000004') {}
+      return openAppend(`${server.url}/a.txt`, { producerId: 'p', epoch: 1 });
+    })();
+    await expect(older).rejects.toMatchObject({ code: 'PRODUCER_FENCED' });
+    await newer.close();
+  });
+
+  it('ends with the reason of an aborted signal', async () => {
+    const controller = new AbortController();
+    const appending = append(`${server.url}/a.txt`, new ReadableStream<string>(), { signal: controller.signal });
+    controller.abort(new Error('enough'));
+    await expect(appending).rejects.toThrow('enough');
+  });
+
+  it('appends NDJSON bytes and JSON strings to a JSON stream as messages', async () => {
+    await create(`${server.url}/a.json`, { contentType: 'application/json' });
+    await append(`${server.url}/a.json`, [Buffer.from('{"n":1}\n{"n'), Buffer.from('":2}\n[3,4]\n'), '{"n":5}']);
+    expect(JSON.parse(await contentOf('/a.json'))).toEqual([{ n: 1 }, { n: 2 }, [3, 4], { n: 5 }]);
+  });
+
+  it('says so when what is written to a JSON stream is not JSON', async () => {
+    await create(`${server.url}/a.json`, { contentType: 'application/json' });
+    await expect(append(`${server.url}/a.json`, 'not json')).rejects.toMatchObject({ code: 'INVALID_JSON' });
+  });
+});
+
+describe('openAppend', () => {
+  it('gives a WritableStream whose close means: everything is durable', async () => {
+    const stream = await openAppend(`${server.url}/a.txt`);
+    const writer = stream.getWriter();
+    for (let i = 0; i < 1_000; i++) {
+      await writer.ready;
+      void writer.write(`${i}\n`);
+    }
+    await writer.close();
+    expect(stream.offset).toBe('0000000000003890');
+    expect(await contentOf('/a.txt')).toBe(Array.from({ length: 1_000 }, (_, i) => `${i}\n`).join(''));
+  });
+
+  it('makes the writer wait while too much is unacknowledged', async () => {
+    const stream = await openAppend(`${server.url}/a.bin`, { unacknowledgedBytesMax: 1_000, frameBytesMax: 100 });
+    const writer = stream.getWriter();
+    await writer.write(new Uint8Array(1_000));
+    // Nothing of it can be acknowledged within this turn of the event loop.
+    let accepted = false;
+    const more = writer.write(new Uint8Array(1_000)).then(() => {
+      accepted = true;
+    });
+    await Promise.resolve();
+    expect(accepted).toBe(false);
+    await more;
+    await writer.close();
+    expect((await head(`${server.url}/a.bin`)).offset).toBe('0000000000002000');
+  });
+
+  it('is errored when it is fenced', async () => {
+    const older = await openAppend(`${server.url}/a.txt`, { producerId: 'p', epoch: 3 });
+    expect(older.producer).toEqual({ id: 'p', epoch: 3 });
+    const writer = older.getWriter();
+    const newer = await openAppend(`${server.url}/a.txt`, { producerId: 'p', epoch: 4 });
+    await expect(writer.closed).rejects.toMatchObject({ code: 'PRODUCER_FENCED' });
+    await newer.close();
+  });
+
+  it('leaves at once on abort: the stream is free', async () => {
+    const stream = await openAppend(`${server.url}/a.txt`);
+    await stream.abort('changed my mind');
+    await append(`${server.url}/a.txt`, 'next');
+    expect(await contentOf('/a.txt')).toBe('next');
+  });
+});
+
+describe('an appender whose connection breaks', () => {
+  it('resumes, and loses and doubles nothing', async () => {
+    const lines = Array.from({ length: 3_000 }, (_, i) => `line ${i}\n`);
+    const stream = await openAppend(`${server.url}/a.txt`, {
+      ...quick,
+      frameBytesMax: 64,
+      unacknowledgedBytesMax: 2_048,
+    });
+    const writer = stream.getWriter();
+    for (const [i, line] of lines.entries()) {
+      await writer.write(line);
+      if (i % 500 === 250) server.cut();
+    }
+    await writer.close();
+    expect(await contentOf('/a.txt')).toBe(lines.join(''));
+    expect(stream.producer.epoch).toBeGreaterThanOrEqual(6);
+  });
+
+  it('waits for a server that restarts, and comes back when it drains', async () => {
+    const { port, store } = server;
+    const stream = await openAppend(`${server.url}/a.txt`, quick);
+    const writer = stream.getWriter();
+    await writer.write('before ');
+    await server.drain();
+    const closed = writer.write('while it was away').then(() => writer.close());
+    server = await startStreamServer({ port, store });
+    await closed;
+    expect(await contentOf('/a.txt')).toBe('before while it was away');
+  });
+
+  it('gives up after retryMs, and says so', async () => {
+    const stream = await openAppend(`${server.url}/a.txt`, { ...quick, retryMs: 100 });
+    const writer = stream.getWriter();
+    await server.kill();
+    await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED', details: { retryMs: 100 } });
+    await expect(writer.write('late')).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+    server = await startStreamServer();
+  });
+
+  it('says so when the server has lost what it had acknowledged', async () => {
+    const { port } = server;
+    const stream = await openAppend(`${server.url}/a.txt`, quick);
+    const writer = stream.getWriter();
+    await writer.write('acknowledged');
+    while (stream.offset !== '0000000000000012') await new Promise((resolve) => setImmediate(resolve));
+    await server.kill();
+    await server.store.close();
+    server = await startStreamServer({ port });
+    await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+  });
+});

@@ -1,0 +1,229 @@
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { append, openAppend } from '../../src/client/append.js';
+import { type Follower, follow } from '../../src/client/follow.js';
+import { close, create, remove } from '../../src/client/requests.js';
+import { collect, type StreamServer, startStreamServer, take } from './stream-server.js';
+
+let server: StreamServer;
+beforeEach(async () => {
+  server = await startStreamServer();
+});
+afterEach(async () => {
+  await server.kill();
+  await server.store.close();
+});
+
+const quick = { retryDelayMinMs: 5, retryDelayMaxMs: 20 };
+
+async function text(follower: Follower): Promise<string> {
+  return (await collect(follower)).toString();
+}
+
+describe('follow', () => {
+  it('without an appender gives all there is, and ends', async () => {
+    await append(`${server.url}/a.txt`, 'all there is');
+    const follower = follow(`${server.url}/a.txt`);
+    expect(await text(follower)).toBe('all there is');
+    expect(follower.offset).toBe('0000000000000012');
+  });
+
+  it('with an appender goes on until that one leaves', async () => {
+    const writer = (await openAppend(`${server.url}/a.txt`)).getWriter();
+    await writer.write('so far, ');
+    const follower = follow(`${server.url}/a.txt`);
+    const chunks = follower[Symbol.asyncIterator]();
+    expect((await take(chunks, 8)).toString()).toBe('so far, ');
+    await writer.write('and live');
+    expect((await take(chunks, 8)).toString()).toBe('and live');
+    const end = chunks.next();
+    await writer.close();
+    expect(await end).toEqual({ done: true, value: undefined });
+  });
+
+  it('with live goes on past appenders, until the stream is closed for good', async () => {
+    await append(`${server.url}/a.txt`, 'one ');
+    const following = text(follow(`${server.url}/a.txt`, { live: true }));
+    await append(`${server.url}/a.txt`, 'two ');
+    await append(`${server.url}/a.txt`, 'three');
+    await close(`${server.url}/a.txt`);
+    expect(await following).toBe('one two three');
+  });
+
+  it('says so when there is no such stream', async () => {
+    await expect(text(follow(`${server.url}/none.txt`))).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+    await expect(text(follow(`${server.url}/none.txt`, { live: true }))).rejects.toMatchObject({
+      code: 'STREAM_NOT_FOUND',
+    });
+  });
+
+  it('begins at an offset, and at the tail for now', async () => {
+    await append(`${server.url}/a.txt`, 'one two');
+    expect(await text(follow(`${server.url}/a.txt`, { offset: '0000000000000004' }))).toBe('two');
+    const late = follow(`${server.url}/a.txt`, { offset: 'now', live: true });
+    const chunks = late[Symbol.asyncIterator]();
+    const first = chunks.next();
+    while (late.offset === 'now') await new Promise((resolve) => setImmediate(resolve));
+    expect(late.offset).toBe('0000000000000007');
+    await append(`${server.url}/a.txt`, ' three');
+    expect(Buffer.from((await first).value as Uint8Array).toString()).toBe(' three');
+    await chunks.return?.(undefined);
+  });
+
+  it('refuses an offset that no server gave, at once', () => {
+    expect(() => follow(`${server.url}/a.txt`, { offset: 'abc' })).toThrow(
+      expect.objectContaining({ code: 'INVALID_OFFSET' }),
+    );
+  });
+
+  it('says so when the offset lies beyond the tail', async () => {
+    await append(`${server.url}/a.txt`, 'short');
+    const follower = follow(`${server.url}/a.txt`, { offset: '0000000000000099' });
+    await expect(text(follower)).rejects.toMatchObject({ code: 'OFFSET_OUT_OF_RANGE' });
+  });
+
+  it('keeps all 256 byte values', async () => {
+    const bytes = Buffer.from(Array.from({ length: 256 * 300 }, (_, i) => i % 256));
+    await append(`${server.url}/a.bin`, bytes);
+    expect((await collect(follow(`${server.url}/a.bin`))).equals(bytes)).toBe(true);
+  });
+
+  it('gives whole characters as text, wherever the frames were cut', async () => {
+    let n = 0;
+    await fc.assert(
+      fc.asyncProperty(
+        fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+        fc.integer({ min: 16, max: 24 }),
+        async (content, frameBytesMax) => {
+          const url = `${server.url}/text-${n++}.txt`;
+          // Each byte is written for itself, so that frames end anywhere.
+          const bytes = Buffer.from(content.repeat(5));
+          await append(
+            url,
+            (function* () {
+              for (const byte of bytes) yield Uint8Array.of(byte);
+            })(),
+            { frameBytesMax },
+          );
+          const parts: string[] = [];
+          for await (const part of follow(url).text()) parts.push(part);
+          expect(parts.join('')).toBe(content.repeat(5));
+          for (const part of parts) expect(part).not.toContain('\ufffd');
+        },
+      ),
+      { numRuns: 30 },
+    );
+  }, 20_000);
+
+  it('ends with the reason of an aborted signal, also while it waits', async () => {
+    await append(`${server.url}/a.txt`, 'x');
+    const controller = new AbortController();
+    const follower = follow(`${server.url}/a.txt`, { live: true, signal: controller.signal });
+    const chunks = follower[Symbol.asyncIterator]();
+    await chunks.next();
+    const waiting = chunks.next();
+    controller.abort(new Error('enough'));
+    await expect(waiting).rejects.toThrow('enough');
+  });
+
+  it('leaves the server when its reader breaks off', async () => {
+    await append(`${server.url}/a.txt`, 'x');
+    for await (const _ of follow(`${server.url}/a.txt`, { live: true })) break;
+    // The drain waits for followers: it ends because there is none.
+    await server.drain();
+    server = await startStreamServer();
+  });
+
+  it('says so when the stream is deleted meanwhile', async () => {
+    await append(`${server.url}/a.txt`, 'x');
+    const chunks = follow(`${server.url}/a.txt`, { live: true })[Symbol.asyncIterator]();
+    await chunks.next();
+    const waiting = chunks.next();
+    await remove(`${server.url}/a.txt`);
+    await expect(waiting).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+  });
+
+  it('holds back the server while its reader is slow', async () => {
+    const megabytes = 24;
+    await create(`${server.url}/big.bin`);
+    const chunk = new Uint8Array(1024 * 1024);
+    for (let i = 0; i < megabytes; i++) await append(`${server.url}/big.bin`, chunk);
+    const follower = follow(`${server.url}/big.bin`, { receivedBytesMax: 64 * 1024 });
+    const chunks = follower[Symbol.asyncIterator]();
+    const before = process.memoryUsage().arrayBuffers;
+    let bytes = (await chunks.next()).value?.length ?? 0;
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    // Without a limit all of it would have come by now.
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan((megabytes / 2) * 1024 * 1024);
+    for (let next = await chunks.next(); !next.done; next = await chunks.next()) bytes += next.value.length;
+    expect(bytes).toBe(megabytes * 1024 * 1024);
+  });
+});
+
+describe('a follower whose connection breaks', () => {
+  it('goes on where it stood: every byte once', async () => {
+    const writer = (await openAppend(`${server.url}/a.txt`, quick)).getWriter();
+    await writer.write('start\n');
+    const following = text(follow(`${server.url}/a.txt`, quick));
+    let expected = 'start\n';
+    for (let i = 0; i < 1_000; i++) {
+      const line = `line ${i}\n`;
+      expected += line;
+      await writer.write(line);
+      if (i % 200 === 100) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        server.cut();
+      }
+    }
+    await writer.close();
+    expect(await following).toBe(expected);
+  });
+
+  it('waits for the appender that comes back after it', async () => {
+    const { port, store } = server;
+    const writer = (
+      await openAppend(`${server.url}/a.txt`, { retryDelayMinMs: 600, retryDelayMaxMs: 800 })
+    ).getWriter();
+    await writer.write('before ');
+    const follower = follow(`${server.url}/a.txt`, quick);
+    const chunks = follower[Symbol.asyncIterator]();
+    await take(chunks, 7);
+    const next = take(chunks, 5);
+    await server.kill();
+    server = await startStreamServer({ port, store });
+    await writer.write('after');
+    expect((await next).toString()).toBe('after');
+    await writer.close();
+    expect((await chunks.next()).done).toBe(true);
+  });
+
+  it('does not take a server that drains for the end', async () => {
+    const { port, store } = server;
+    await append(`${server.url}/a.txt`, 'before ');
+    const chunks = follow(`${server.url}/a.txt`, { ...quick, live: true })[Symbol.asyncIterator]();
+    await take(chunks, 7);
+    const next = take(chunks, 5);
+    await server.drain();
+    server = await startStreamServer({ port, store });
+    await append(`${server.url}/a.txt`, 'after');
+    expect((await next).toString()).toBe('after');
+    await close(`${server.url}/a.txt`);
+    expect((await chunks.next()).done).toBe(true);
+  });
+
+  it('gives up after retryMs, and says so', async () => {
+    await append(`${server.url}/a.txt`, 'x');
+    const chunks = follow(`${server.url}/a.txt`, { ...quick, live: true, retryMs: 100 })[Symbol.asyncIterator]();
+    await chunks.next();
+    const waiting = chunks.next();
+    await server.kill();
+    await expect(waiting).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+    server = await startStreamServer();
+  });
+
+  it('does not try again where the first connection cannot be made', async () => {
+    await server.kill();
+    await expect(text(follow(`${server.url}/a.txt`))).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    server = await startStreamServer();
+  });
+});

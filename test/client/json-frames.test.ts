@@ -1,0 +1,53 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { JsonFrames } from '../../src/client/json-frames.js';
+
+function framesOf(chunks: readonly (string | Uint8Array)[], frameBytesMax = 1_000): string[] {
+  const frames: string[] = [];
+  const gatherer = new JsonFrames(frameBytesMax, (frame) => frames.push(Buffer.from(frame).toString()));
+  for (const chunk of chunks) gatherer.write(chunk);
+  gatherer.end();
+  return frames;
+}
+
+describe('JsonFrames', () => {
+  it('sends a string as it is', () => {
+    expect(framesOf(['{"a":1}', '[1,2]'])).toEqual(['{"a":1}', '[1,2]']);
+  });
+
+  it('joins lines into one array, so that an array on a line stays one message', () => {
+    expect(framesOf([Buffer.from('{"a":1}\n[1,2]\n')])).toEqual(['[{"a":1},[1,2]]']);
+  });
+
+  it('leaves out blank lines, and needs no newline at the end', () => {
+    expect(framesOf([Buffer.from('\n1\r\n \t\n2')])).toEqual(['[1\r,2]']);
+    expect(framesOf([Buffer.from('\n')])).toEqual([]);
+  });
+
+  it('keeps bytes and strings in their order', () => {
+    expect(framesOf([Buffer.from('1\n'), '2', Buffer.from('3\n')])).toEqual(['[1]', '2', '[3]']);
+  });
+
+  it('sends every message once and in order, wherever the bytes are cut', () => {
+    const message = fc.jsonValue({ maxDepth: 2 });
+    fc.assert(
+      fc.property(
+        fc.array(message, { maxLength: 20 }),
+        fc.array(fc.nat(400)),
+        fc.integer({ min: 1, max: 50 }),
+        (messages, cuts, max) => {
+          const bytes = Buffer.from(messages.map((value) => `${JSON.stringify(value)}\n`).join(''));
+          const places = [0, ...cuts.map((cut) => Math.min(cut, bytes.length)).sort((a, b) => a - b), bytes.length];
+          const chunks = places.slice(1).map((end, i) => bytes.subarray(places[i], end));
+          const sent = framesOf(chunks, max).flatMap((frame) => JSON.parse(frame) as unknown[]);
+          expect(sent).toEqual(JSON.parse(JSON.stringify(messages)));
+        },
+      ),
+    );
+  });
+
+  it('does not cut a message that is larger than a frame should be', () => {
+    const long = JSON.stringify('x'.repeat(500));
+    expect(framesOf([Buffer.from(`1\n${long}\n2\n`)], 100)).toEqual(['[1]', `[${long}]`, '[2]']);
+  });
+});
