@@ -1,17 +1,12 @@
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { pathToFileURL } from 'node:url';
-import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it } from 'vitest';
 import { driverFromUrl, nsq } from '../../src/hub/drivers/nsq.js';
 import { createHub, type Hub, type HubEvent, type HubOptions, type HubSubscription } from '../../src/hub/index.js';
 import { status, take, within } from '../../src/testing/hub-driver-harness.js';
-import { hubDriverSuite } from '../../src/testing/hub-driver-suite.js';
-import { followByTail, type NsqBroker, type Nsqd, publishByHttp, registered, startNsq } from './nsq-broker.js';
-
-const broker = await startNsq(1);
-const nsqd = broker.nsqd[0] as Nsqd;
-afterAll(() => broker.stop());
+import { driveBroker } from './drive.js';
+import { followByTail, type NsqBroker, type Nsqd, publishByHttp, registered, startNsq } from './start-nsq.js';
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -30,136 +25,149 @@ async function start(count: number, flags?: readonly string[]): Promise<NsqBroke
   return started;
 }
 
-describe.each([
-  ['nsqd', `nsq://${nsqd.address}`, 'nsq://127.0.0.1:1'],
-  ['nsqlookupd', `nsq+lookupd://${broker.lookupd}`, 'nsq+lookupd://127.0.0.1:1'],
-])('the NSQ driver by %s passes the driver suite', (_, url, unreachable) => {
-  const module = pathToFileURL('dist/hub/drivers/nsq.js');
-  const cases = hubDriverSuite({
+function suite(url: string, unreachable: string, nsqd: Nsqd) {
+  return {
     driver: () => driverFromUrl(url),
     broker: { kill: () => nsqd.kill(), restart: () => nsqd.start() },
     foreign: {
-      publish: (topic, payload) => publishByHttp(nsqd, topic, payload),
-      follow: (topic) => followByTail(nsqd, topic),
+      publish: (topic: string, payload: string) => publishByHttp(nsqd, topic, payload),
+      follow: (topic: string) => followByTail(nsqd, topic),
     },
-    processModule: `import { driverFromUrl } from '${module}'; export const driver = () => driverFromUrl('${url}');`,
+    processModule: `
+      import { driverFromUrl } from 'millrace/hub/nsq';
+      const driver = () => driverFromUrl('${url}');
+    `,
     unreachable: () => driverFromUrl(unreachable),
-  });
-  for (const { name, skip, timeoutMs, run } of cases) {
-    it(skip ? `${name} (not asked: ${skip})` : name, { skip: skip !== undefined, timeout: timeoutMs }, run);
-  }
-});
+  };
+}
 
-describe('an NSQ topic', () => {
-  it('that nobody read gives its backlog to nobody, however long it is', async () => {
-    const hub = connect(`nsq://${nsqd.address}`);
-    for (let round = 0; round < 20; round++) {
-      await Promise.all(Array.from({ length: 1_000 }, (_, at) => hub.publish('backlog', at)));
-    }
-    const follower = hub.subscribe('backlog');
-    await follower.ready;
-    await hub.publish('backlog', 'news');
-    expect(await take(follower, 1)).toEqual(['news']);
-  });
+await driveBroker(
+  'the NSQ driver by nsqlookupd',
+  () => startNsq(),
+  ({ lookupd, nsqd }) => suite(`nsq+lookupd://${lookupd}`, 'nsq+lookupd://127.0.0.1:1', nsqd[0] as Nsqd),
+);
 
-  it('has nothing left of a hub that is gone', async () => {
-    const hub = connect(`nsq://${nsqd.address}`);
-    const follower = hub.subscribe('left-clean');
-    await follower.ready;
-    await hub.close();
-    await within(
-      (async () => {
-        for (;;) {
-          const response = await fetch(`${nsqd.http}/stats?format=json`);
-          const { topics } = (await response.json()) as { topics: { topic_name: string; channels: unknown[] }[] };
-          const clocks = topics.filter((topic) => topic.topic_name.startsWith('mr-clock-'));
-          const channels = topics.find((topic) => topic.topic_name === 'left-clean')?.channels;
-          if (clocks.length === 0 && channels?.length === 0) return;
-        }
-      })(),
-      'nsqd to forget the hub',
-    );
-  });
+await driveBroker(
+  'the NSQ driver by nsqd',
+  () => startNsq(),
+  ({ nsqd: [nsqd] }) => suite(`nsq://${nsqd?.address}`, 'nsq://127.0.0.1:1', nsqd as Nsqd),
+  ({ nsqd: [nsqd] }) => about(nsqd as Nsqd),
+);
 
-  it('refuses an empty message before nsqd ends the connection over it', async () => {
-    const hub = connect(`nsq://${nsqd.address}`);
-    await expect(hub.publish('empty', new Uint8Array())).rejects.toMatchObject({ code: 'HUB_MESSAGE_INVALID' });
-    await hub.publish('empty', 'full');
-  });
-});
-
-describe('several nsqd', () => {
-  it('are all read, whichever of them a hub publishes to', async () => {
-    const { nsqd: both, lookupd } = await start(2);
-    const reader = connect(`nsq+lookupd://${lookupd}`);
-    const follower = reader.subscribe('wide');
-    await follower.ready;
-    for (const [at, { address }] of both.entries()) {
-      await connect(`nsq://${address}`).publish('wide', at);
-      expect(await take(follower, 1)).toEqual([at]);
-    }
-  });
-
-  it('are read from the moment that nsqlookupd tells of them, and a newcomer is told as a gap', async () => {
-    const { nsqd: both, lookupd } = await start(2);
-    const [stays, comes] = both as [Nsqd, Nsqd];
-    await comes.kill();
-    await registered(lookupd, 1);
-    const reader = connect({ driver: nsq({ lookupd: [lookupd], lookupPollMs: 100 }) });
-    const follower: HubSubscription<HubEvent> = reader.subscribe('growing');
-    await follower.ready;
-    await comes.start();
-    expect((await within(follower.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'reconnected' } });
-    await publishByHttp(comes, 'growing', '"new"');
-    await publishByHttp(stays, 'growing', '"old"');
-    expect((await take(follower, 2)).sort()).toEqual(['new', 'old']);
-  });
-
-  it('stand in for each other: publishes go on to the next one', async () => {
-    const { nsqd: both } = await start(2);
-    const [first, second] = both as [Nsqd, Nsqd];
-    const hub = connect(`nsq://${first.address},${second.address}`);
-    const follower = connect(`nsq://${second.address}`).subscribe('failover');
-    await follower.ready;
-    await hub.publish('other', 'to either');
-    await first.kill();
-    await status(hub, 'reconnecting');
-    await hub.publish('failover', 'to the second');
-    expect(await take(follower, 1)).toEqual(['to the second']);
-  });
-});
-
-describe('the limits of nsqd', () => {
-  it('are named when it takes smaller messages than the hub was told', async () => {
-    const { nsqd: small } = await start(1, ['-max-msg-size=1000']);
-    const hub = connect(`nsq://${small[0]?.address}`);
-    await hub.publish('small', 'x');
-    await expect(hub.publish('small', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_MESSAGE_TOO_LARGE' });
-    const told = connect(`nsq://${small[0]?.address}?maxMessageBytes=1000`);
-    await expect(told.publish('small', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_MESSAGE_TOO_LARGE' });
-    await told.publish('small', 'goes on');
-  });
-
-  it('on who may come in are told as such', async () => {
-    const guard = createServer((request, response) => {
-      const known = request.url?.includes('secret=open-sesame');
-      const authorizations = known ? [{ topic: '.*', channels: ['.*'], permissions: ['subscribe', 'publish'] }] : [];
-      response.writeHead(known ? 200 : 403).end(JSON.stringify({ ttl: 60, identity: 'test', authorizations }));
-    }).listen(0, '127.0.0.1');
-    cleanups.push(() => guard.close());
-    await once(guard, 'listening');
-    const { nsqd: guarded } = await start(1, [`-auth-http-address=127.0.0.1:${(guard.address() as AddressInfo).port}`]);
-    const address = guarded[0]?.address;
-    await expect(connect(`nsq://:wrong@${address}`).connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
-    const without = connect(`nsq://${address}`);
-    await expect(without.publish('guarded', 1)).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
-    await expect(connect(`nsq://${address}`).subscribe('guarded').ready).rejects.toMatchObject({
-      code: 'HUB_UNAUTHORIZED',
+function about(nsqd: Nsqd): void {
+  describe('an NSQ topic', () => {
+    it('that nobody read gives its backlog to nobody, however long it is', async () => {
+      const hub = connect(`nsq://${nsqd.address}`);
+      for (let round = 0; round < 20; round++) {
+        await Promise.all(Array.from({ length: 1_000 }, (_, at) => hub.publish('backlog', at)));
+      }
+      const follower = hub.subscribe('backlog');
+      await follower.ready;
+      await hub.publish('backlog', 'news');
+      expect(await take(follower, 1)).toEqual(['news']);
     });
-    const hub = connect(`nsq://:open-sesame@${address}`);
-    const follower = hub.subscribe('guarded');
-    await follower.ready;
-    await hub.publish('guarded', 'in');
-    expect(await take(follower, 1)).toEqual(['in']);
+
+    it('has nothing left of a hub that is gone', async () => {
+      const hub = connect(`nsq://${nsqd.address}`);
+      const follower = hub.subscribe('left-clean');
+      await follower.ready;
+      await hub.close();
+      await within(
+        (async () => {
+          for (;;) {
+            const response = await fetch(`${nsqd.http}/stats?format=json`);
+            const { topics } = (await response.json()) as { topics: { topic_name: string; channels: unknown[] }[] };
+            const clocks = topics.filter((topic) => topic.topic_name.startsWith('mr-clock-'));
+            const channels = topics.find((topic) => topic.topic_name === 'left-clean')?.channels;
+            if (clocks.length === 0 && channels?.length === 0) return;
+          }
+        })(),
+        'nsqd to forget the hub',
+      );
+    });
+
+    it('refuses an empty message before nsqd ends the connection over it', async () => {
+      const hub = connect(`nsq://${nsqd.address}`);
+      await expect(hub.publish('empty', new Uint8Array())).rejects.toMatchObject({ code: 'HUB_MESSAGE_INVALID' });
+      await hub.publish('empty', 'full');
+    });
   });
-});
+
+  describe('several nsqd', () => {
+    it('are all read, whichever of them a hub publishes to', async () => {
+      const { nsqd: both, lookupd } = await start(2);
+      const reader = connect(`nsq+lookupd://${lookupd}`);
+      const follower = reader.subscribe('wide');
+      await follower.ready;
+      for (const [at, { address }] of both.entries()) {
+        await connect(`nsq://${address}`).publish('wide', at);
+        expect(await take(follower, 1)).toEqual([at]);
+      }
+    });
+
+    it('are read from the moment that nsqlookupd tells of them, and a newcomer is told as a gap', async () => {
+      const { nsqd: both, lookupd } = await start(2);
+      const [stays, comes] = both as [Nsqd, Nsqd];
+      await comes.kill();
+      await registered(lookupd, 1);
+      const reader = connect({ driver: nsq({ lookupd: [lookupd], lookupPollMs: 100 }) });
+      const follower: HubSubscription<HubEvent> = reader.subscribe('growing');
+      await follower.ready;
+      await comes.start();
+      expect((await within(follower.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'reconnected' } });
+      await publishByHttp(comes, 'growing', '"new"');
+      await publishByHttp(stays, 'growing', '"old"');
+      expect((await take(follower, 2)).sort()).toEqual(['new', 'old']);
+    });
+
+    it('stand in for each other: publishes go on to the next one', async () => {
+      const { nsqd: both } = await start(2);
+      const [first, second] = both as [Nsqd, Nsqd];
+      const hub = connect(`nsq://${first.address},${second.address}`);
+      const follower = connect(`nsq://${second.address}`).subscribe('failover');
+      await follower.ready;
+      await hub.publish('other', 'to either');
+      await first.kill();
+      await status(hub, 'reconnecting');
+      await hub.publish('failover', 'to the second');
+      expect(await take(follower, 1)).toEqual(['to the second']);
+    });
+  });
+
+  describe('the limits of nsqd', () => {
+    it('are named when it takes smaller messages than the hub was told', async () => {
+      const { nsqd: small } = await start(1, ['-max-msg-size=1000']);
+      const hub = connect(`nsq://${small[0]?.address}`);
+      await hub.publish('small', 'x');
+      await expect(hub.publish('small', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_MESSAGE_TOO_LARGE' });
+      const told = connect(`nsq://${small[0]?.address}?maxMessageBytes=1000`);
+      await expect(told.publish('small', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_MESSAGE_TOO_LARGE' });
+      await told.publish('small', 'goes on');
+    });
+
+    it('on who may come in are told as such', async () => {
+      const guard = createServer((request, response) => {
+        const known = request.url?.includes('secret=open-sesame');
+        const authorizations = known ? [{ topic: '.*', channels: ['.*'], permissions: ['subscribe', 'publish'] }] : [];
+        response.writeHead(known ? 200 : 403).end(JSON.stringify({ ttl: 60, identity: 'test', authorizations }));
+      }).listen(0, '127.0.0.1');
+      cleanups.push(() => guard.close());
+      await once(guard, 'listening');
+      const { nsqd: guarded } = await start(1, [
+        `-auth-http-address=127.0.0.1:${(guard.address() as AddressInfo).port}`,
+      ]);
+      const address = guarded[0]?.address;
+      await expect(connect(`nsq://:wrong@${address}`).connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+      const without = connect(`nsq://${address}`);
+      await expect(without.publish('guarded', 1)).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+      await expect(connect(`nsq://${address}`).subscribe('guarded').ready).rejects.toMatchObject({
+        code: 'HUB_UNAUTHORIZED',
+      });
+      const hub = connect(`nsq://:open-sesame@${address}`);
+      const follower = hub.subscribe('guarded');
+      await follower.ready;
+      await hub.publish('guarded', 'in');
+      expect(await take(follower, 1)).toEqual(['in']);
+    });
+  });
+}

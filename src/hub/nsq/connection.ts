@@ -95,6 +95,7 @@ export class NsqConnection implements DriverConnection {
     const topic = new NsqTopic(this.#shared, channel, this.#options.names.toBroker(channel), sink, (ended) =>
       this.#topics.delete(ended),
     );
+    if (this.#end.signal.aborted) throw nsqError(new Error('the hub is closed'));
     this.#topics.add(topic);
     try {
       await topic.start(this.#nodes.values());
@@ -150,7 +151,8 @@ export class NsqConnection implements DriverConnection {
     const added = [...addresses].filter((address) => !this.#nodes.has(address));
     const nodes = added.map((address) => new NsqNode(address, this.#shared));
     for (const node of nodes) this.#nodes.set(node.address, node);
-    for (const topic of this.#topics) for (const node of nodes) void topic.read(node);
+    // A refusal is told to whoever subscribes; here nobody waits for one.
+    for (const topic of this.#topics) for (const node of nodes) topic.read(node).catch(() => {});
     // A node that does not answer must not hold up the hub while another does.
     const firstUp = nodes.map(async (node) => {
       if (!(await node.tried)) throw node.failure;

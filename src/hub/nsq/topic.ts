@@ -1,5 +1,5 @@
 import type { Message, NSQDConnection } from 'nsqjs';
-import { isMillraceError, type MillraceError } from '../../errors.js';
+import { isMillraceError, MillraceError } from '../../errors.js';
 import type { ChannelSink, DriverSubscription } from '../driver.js';
 import { keepOpen, type Link, type NsqShared } from './link.js';
 import type { NsqNode } from './node.js';
@@ -12,12 +12,13 @@ export class NsqTopic implements DriverSubscription {
   readonly #sink: ChannelSink;
   readonly #end = new AbortController();
   readonly #onEnd: (topic: NsqTopic) => void;
-  readonly #readers = new Map<string, object>();
   /**
    * By nsqd: the time at which the subscription began there. NSQ keeps what is published on a topic that nobody
    * reads, and gives it to the first who does; a subscriber of a hub sees only what comes after it.
    */
   readonly #since = new Map<string, bigint>();
+  /** Settles when the first nsqd has confirmed, or the subscription ended before. */
+  readonly #standing = deferred<void>();
   /** Whether the subscription stands, so that from now on a late start is a gap. */
   #stands = false;
   #linkCount = 0;
@@ -32,49 +33,41 @@ export class NsqTopic implements DriverSubscription {
 
   /** Reads from these nsqd; resolves when all of them that are up have confirmed, and at least one has. */
   async start(nodes: Iterable<NsqNode>): Promise<void> {
-    const readers = [...nodes].map((node) => this.read(node));
-    const settled = await Promise.all(readers.map(({ tried }) => tried));
-    if (!settled.includes(true)) await Promise.race(readers.map(({ stands }) => stands));
+    this.#standing.promise.catch(() => {});
+    await Promise.all([...nodes].map((node) => this.read(node)));
+    await this.#standing.promise;
     this.#stands = true;
   }
 
-  /** Reads from one more nsqd, until that is given up or the subscription ends. */
-  read(node: NsqNode): { readonly tried: Promise<boolean>; readonly stands: Promise<void> } {
-    const key = {};
-    this.#readers.set(node.address, key);
+  /**
+   * Reads from one more nsqd, until that is given up or the subscription ends. Settles with the first attempt: rejects
+   * when nsqd refuses, resolves also when it cannot be reached.
+   */
+  read(node: NsqNode): Promise<void> {
+    const reader = {};
     const signal = AbortSignal.any([this.#end.signal, node.ended]);
-    let lost = false;
-    const stands = deferred<void>();
-    const tried = deferred<boolean>();
-    signal.addEventListener('abort', () => stands.reject(signal.reason), { once: true });
-    // Whoever waits for it sees it; when nobody does, it is no fault of anybody's.
-    stands.promise.catch(() => {});
-    tried.promise.catch(() => {});
+    const tried = deferred<void>();
     const open = async () => {
       await node.tried;
       const link = await this.#open(node, signal);
       if (this.#stands) this.#sink.gap({ reason: 'reconnected' });
-      lost = false;
-      this.#shared.onRestored(key);
-      stands.resolve();
-      tried.resolve(true);
+      this.#shared.onRestored(reader);
+      this.#standing.resolve();
+      tried.resolve();
       void link.lost.then((cause) => {
-        if (signal.aborted) return;
-        lost = true;
-        this.#shared.onLost(key, cause);
+        if (!signal.aborted) this.#shared.onLost(reader, cause);
       });
       return link;
     };
-    void keepOpen(open, signal, (error) => {
-      if (isRefusal(error) && !this.#stands && !lost) {
-        tried.reject(error);
-        this.end();
-      } else tried.resolve(false);
-    }).then(() => {
-      tried.reject(signal.reason);
-      this.#shared.onRestored(key);
+    const onFailure = (error: unknown) => {
+      if (isMillraceError(error) && error.code !== 'HUB_UNAVAILABLE') tried.reject(error);
+      else tried.resolve();
+    };
+    void keepOpen(open, signal, onFailure).then(() => {
+      tried.resolve();
+      this.#shared.onRestored(reader);
     });
-    return { tried: tried.promise, stands: stands.promise };
+    return tried.promise;
   }
 
   async #open(node: NsqNode, signal: AbortSignal): Promise<Link<NSQDConnection>> {
@@ -104,7 +97,9 @@ export class NsqTopic implements DriverSubscription {
   }
 
   end(): void {
-    this.#end.abort(new Error('The subscription was ended.'));
+    const reason = new MillraceError('HUB_UNAVAILABLE', 'The subscription was ended before nsqd confirmed it.');
+    this.#standing.reject(reason);
+    this.#end.abort(reason);
     this.#onEnd(this);
   }
 
@@ -112,10 +107,6 @@ export class NsqTopic implements DriverSubscription {
     this.end();
     return Promise.resolve();
   }
-}
-
-function isRefusal(error: unknown): error is MillraceError {
-  return isMillraceError(error) && error.code !== 'HUB_UNAVAILABLE';
 }
 
 function deferred<T>() {
