@@ -126,7 +126,7 @@ describe('followers that join at any moment', () => {
 
 /** The smallest steps there are: between two of them run none, one or two rounds of what waits in the microtask queue. */
 const instant = fc.record({
-  what: fc.constantFrom('commit', 'commit', 'join', 'drain', 'read'),
+  what: fc.constantFrom('commit', 'commit', 'announce', 'join', 'drain', 'read'),
   which: fc.nat(20),
   ticks: fc.nat(2),
 });
@@ -150,6 +150,7 @@ describe('followers of a store in which everything happens at the worst moment',
           const followers: { sink: CollectingSink; offset: number }[] = [];
           for (const { what, which, ticks } of instants) {
             if (what === 'commit') scripted.commit(dataOf(scripted.data.length, which + 1));
+            else if (what === 'announce') scripted.announce();
             else if (what === 'read') scripted.letRead();
             else if (what === 'drain') followers[which % Math.max(1, followers.length)]?.sink.drain();
             else {
@@ -165,6 +166,7 @@ describe('followers of a store in which everything happens at the worst moment',
           }
           await turn();
           scripted.commit(Buffer.alloc(0), true);
+          scripted.announce();
           const ended = followers.map(({ sink }) => sink.ended);
           for (let turns = 0; engine.usage.followers > 0 && turns < 10_000; turns++) {
             scripted.letRead(true);
