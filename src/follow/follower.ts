@@ -36,7 +36,10 @@ export interface FollowOptions {
   readonly sink: Sink;
   /** When it is over: at the stream's closure (default), or already when it has no appender. */
   readonly until?: 'closed' | 'appender';
-  /** With `until: 'appender'`: how long a stream without an appender is still followed (default 0). */
+  /**
+   * With `until: 'appender'`: how long to wait for an appender where there is none at first (default 0). Once there was
+   * one, its leaving is the end.
+   */
   readonly graceMs?: number;
 }
 
@@ -61,7 +64,8 @@ export class Follower implements Following {
   readonly #format: Format;
   readonly #sink: Sink;
   readonly #untilAppender: boolean;
-  readonly #graceMs: number;
+  /** 0 once an appender was seen: from then on it is followed as by everybody else. */
+  #graceMs: number;
   readonly #onEnd: () => void;
   /** The next byte to take from the stream. */
   #offset: number;
@@ -238,7 +242,7 @@ export class Follower implements Following {
     else if (state.appender) {
       clearTimeout(this.#grace);
       this.#grace = undefined;
-      this.#graceOver = false;
+      this.#graceMs = 0;
     } else if (this.#graceMs === 0 || this.#graceOver) this.end({ kind: 'appender' });
     else this.#grace ??= setTimeout(() => this.#onGraceOver(), this.#graceMs);
     return this.#over;
