@@ -10,6 +10,7 @@ import {
   type SubscriptionConfig,
   type SubscriptionKey,
   type SubscriptionManager,
+  type WakeName,
   type WorkReport,
 } from '../subscriptions/index.js';
 import { parseOffset } from '../wire/offset.js';
@@ -185,7 +186,7 @@ function parsePaths(value: unknown): string[] | undefined {
   return value.map(relativePath);
 }
 
-function parseWake(body: Readonly<Record<string, unknown>>): Pick<WorkReport, 'wakeId' | 'generation'> {
+function parseWake(body: Readonly<Record<string, unknown>>): WakeName {
   const { wake_id: wakeId, generation } = body;
   if (typeof wakeId !== 'string' || typeof generation !== 'number') {
     throw invalid('wake_id and generation must be those of the wake');

@@ -14,6 +14,8 @@ export const CHANGES_PREFIX = '__ds/subscriptions/';
 export const CHANGES_SLACK_MAX = 1000;
 
 const READ_BYTES = 1024 * 1024;
+/** About how much of a compacted state is appended at once. */
+const PIECE_LENGTH = 1024 * 1024;
 
 export class ChangeLog {
   readonly #store: Store;
@@ -35,14 +37,14 @@ export class ChangeLog {
   /** Hands over all changes, oldest first. Errors: `STORE_*`. */
   async load(apply: (change: Change) => void): Promise<void> {
     const paths = await this.#paths();
-    const newest = paths.at(-1);
-    if (newest === undefined) return;
-    this.#number = Number(newest.slice(CHANGES_PREFIX.length));
-    // A new stream is made with all of the state at once, so the newest is whole, and the others are left over.
-    for (const path of paths.slice(0, -1)) await this.#remove(path);
+    const [whole, ...begun] = paths;
+    if (whole === undefined) return;
+    this.#number = Number(whole.slice(CHANGES_PREFIX.length));
+    // While an older stream exists, the newer one has nothing that is not in it, and may be unfinished.
+    for (const path of begun) await this.#remove(path);
     let offset = 0;
     for (;;) {
-      const { data, next, info } = await this.#store.read(newest, offset, { maxBytes: READ_BYTES });
+      const { data, next, info } = await this.#store.read(whole, offset, { maxBytes: READ_BYTES });
       for (const line of Buffer.from(data).toString('utf8').split('\n')) {
         if (line === '') continue;
         apply(JSON.parse(line) as Change);
@@ -85,7 +87,8 @@ export class ChangeLog {
     }
     const old = this.#path();
     const changes = this.#snapshot();
-    await this.#create(this.#number + 1, changes);
+    await this.#create(this.#number + 1);
+    for (const data of pieces(changes)) await this.#store.append(pathOf(this.#number + 1), { data });
     this.#number++;
     this.#count = changes.length;
     this.#compactAt = 2 * changes.length + CHANGES_SLACK_MAX;
@@ -95,17 +98,20 @@ export class ChangeLog {
   #beginning: Promise<void> | undefined;
 
   #begin(): Promise<void> {
-    this.#beginning ??= this.#create(1, []).then(() => {
-      this.#number = 1;
-    });
+    this.#beginning ??= this.#create(1).then(
+      () => {
+        this.#number = 1;
+      },
+      (error: unknown) => {
+        this.#beginning = undefined;
+        throw error;
+      },
+    );
     return this.#beginning;
   }
 
-  async #create(number: number, changes: readonly Change[]): Promise<void> {
-    await this.#store.create(pathOf(number), {
-      contentType: 'application/json',
-      ...(changes.length === 0 ? {} : { data: encode(changes) }),
-    });
+  async #create(number: number): Promise<void> {
+    await this.#store.create(pathOf(number), { contentType: 'application/json' });
   }
 
   async #remove(path: string): Promise<void> {
@@ -133,4 +139,16 @@ function pathOf(number: number): string {
 
 function encode(changes: readonly Change[]): Uint8Array {
   return Buffer.from(changes.map((change) => `${JSON.stringify(change)}\n`).join(''));
+}
+
+/** Changes in pieces that fit into an append each, whatever their number. */
+function* pieces(changes: readonly Change[]): Iterable<Uint8Array> {
+  let lines = '';
+  for (const change of changes) {
+    lines += `${JSON.stringify(change)}\n`;
+    if (lines.length < PIECE_LENGTH) continue;
+    yield Buffer.from(lines);
+    lines = '';
+  }
+  if (lines !== '') yield Buffer.from(lines);
 }

@@ -12,24 +12,33 @@ export type DeliveryOutcome =
   | { readonly kind: 'delivered'; readonly done: boolean }
   | { readonly kind: 'failed'; readonly reason: string };
 
+export interface DeliveryOptions {
+  readonly store: Store;
+  readonly allowLoopback: boolean;
+  readonly webhookTimeoutMs: number;
+  readonly keys: () => Promise<Keys>;
+}
+
 /** Tells of wakes: a webhook by a signed request, pull-wake workers by a message on their wake stream. */
 export class Delivery {
   readonly #store: Store;
   readonly #allowLoopback: boolean;
   readonly #webhookTimeoutMs: number;
+  readonly #keys: () => Promise<Keys>;
   readonly #closing = new AbortController();
 
-  constructor(options: { store: Store; allowLoopback: boolean; webhookTimeoutMs: number }) {
+  constructor(options: DeliveryOptions) {
+    this.#keys = options.keys;
     this.#store = options.store;
     this.#allowLoopback = options.allowLoopback;
     this.#webhookTimeoutMs = options.webhookTimeoutMs;
   }
 
   /** Tries once. Never rejects. */
-  async deliver(subscription: Subscription, wake: Wake, keys: () => Promise<Keys>): Promise<DeliveryOutcome> {
+  async deliver(subscription: Subscription, wake: Wake): Promise<DeliveryOutcome> {
     try {
       if (subscription.config.type === 'pull-wake') return await this.#announce(subscription, wake);
-      return await this.#post(subscription, wake, await keys());
+      return await this.#post(subscription, wake, await this.#keys());
     } catch (error) {
       return { kind: 'failed', reason: error instanceof Error ? error.message : String(error) };
     }

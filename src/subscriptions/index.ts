@@ -7,5 +7,6 @@ export {
   LEASE_TTL_MS_MIN,
   type SubscriptionLimits,
 } from './limits.js';
-export { SubscriptionManager, type SubscriptionManagerOptions, type WorkReport } from './manager.js';
+export { SubscriptionManager, type SubscriptionManagerOptions } from './manager.js';
+export type { WakeName, WorkReport } from './report.js';
 export type { SubscriptionConfig, SubscriptionKey } from './subscription.js';

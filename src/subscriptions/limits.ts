@@ -13,7 +13,7 @@ export interface SubscriptionLimits {
 
 export const DEFAULT_SUBSCRIPTION_LIMITS: SubscriptionLimits = {
   subscriptionsMax: 10_000,
-  linksMax: 100_000,
+  linksMax: 10_000,
   webhookTimeoutMs: 30_000,
   retryDelayMs: 1000,
   retryDelayMsMax: 60_000,

@@ -1,0 +1,55 @@
+import { describe, expect, test } from 'vitest';
+import { isMillraceError } from '../../src/errors.js';
+import { compileGlob, PATTERN_LENGTH_MAX } from '../../src/subscriptions/glob.js';
+
+const matches = (pattern: string, path: string) => compileGlob(pattern)(path);
+
+describe('compileGlob', () => {
+  test('* is one segment', () => {
+    expect(matches('events/*', 'events/a')).toBe(true);
+    expect(matches('events/*', 'events/a/b')).toBe(false);
+    expect(matches('events/*', 'events')).toBe(false);
+    expect(matches('*/a', 'x/a')).toBe(true);
+  });
+
+  test('** is any number of segments, none included', () => {
+    for (const path of ['a', 'a/b', 'a/b/c']) expect(matches('**', path)).toBe(true);
+    expect(matches('a/**', 'a')).toBe(true);
+    expect(matches('a/**/z', 'a/z')).toBe(true);
+    expect(matches('a/**/z', 'a/b/c/z')).toBe(true);
+    expect(matches('a/**/z', 'a/b/c')).toBe(false);
+    expect(matches('**/log/*', 'x/log/y/log/z')).toBe(true);
+  });
+
+  test('* inside a segment is any characters of it', () => {
+    expect(matches('room-*', 'room-42')).toBe(true);
+    expect(matches('*.log', 'a.log')).toBe(true);
+    expect(matches('a*b*c', 'aXbYc')).toBe(true);
+    expect(matches('a*b*c', 'aXcYb')).toBe(false);
+  });
+
+  test('everything else is literal', () => {
+    expect(matches('a.b', 'axb')).toBe(false);
+    expect(matches('[ab]?', '[ab]?')).toBe(true);
+    expect(matches('[ab]', 'a')).toBe(false);
+  });
+
+  test('a pattern that tries to be slow is not', () => {
+    const start = performance.now();
+    expect(matches(`${'*a'.repeat(400)}b`, 'a'.repeat(255))).toBe(false);
+    expect(matches(`${'**/a/'.repeat(150)}b`, 'a/'.repeat(400).slice(0, -1))).toBe(false);
+    expect(performance.now() - start).toBeLessThan(1000);
+  });
+
+  test('patterns that name no path are refused', () => {
+    for (const pattern of ['', '/a', 'a//b', 'a/', 'a'.repeat(PATTERN_LENGTH_MAX + 1)]) {
+      let refused: unknown;
+      try {
+        compileGlob(pattern);
+      } catch (error) {
+        refused = error;
+      }
+      expect(isMillraceError(refused, 'INVALID_REQUEST'), pattern).toBe(true);
+    }
+  });
+});
