@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message, NSQDConnection } from 'nsqjs';
 import { isMillraceError, MillraceError } from '../../errors.js';
 import type { ChannelSink, DriverSubscription } from '../driver.js';
 import { keepOpen, type Link, type NsqShared } from './link.js';
 import type { NsqNode } from './node.js';
+
+/** A backlog has been read when nothing of it came for so long. */
+const BACKLOG_QUIET_MS = 30;
 
 /** One channel of the hub: read from every nsqd, each time by an ephemeral NSQ channel that nobody else has. */
 export class NsqTopic implements DriverSubscription {
@@ -75,9 +79,11 @@ export class NsqTopic implements DriverSubscription {
     // messages out between the two.
     const reader = node.newReader(this.#topic, `mr-${this.#shared.hubId}-${++this.#linkCount}#ephemeral`);
     let since = this.#since.get(node.address);
+    let backlogSeenAt = Number.NEGATIVE_INFINITY;
     reader.on('message', (message: Message) => {
       if (signal.aborted) return;
-      if (since !== undefined && message.timestamp >= since) this.#sink.message(this.#channel, message.body);
+      if (since === undefined || message.timestamp < since) backlogSeenAt = performance.now();
+      else this.#sink.message(this.#channel, message.body);
       message.finish();
     });
     const link = await node.connect(reader);
@@ -85,14 +91,21 @@ export class NsqTopic implements DriverSubscription {
     if (signal.aborted) hangUp();
     else signal.addEventListener('abort', hangUp, { once: true });
     void link.lost.then(() => signal.removeEventListener('abort', hangUp));
+    const ready = () => link.connection.setRdy(Math.min(this.#shared.maxInFlight, link.connection.maxRdyCount));
     try {
-      since ??= await node.readClock();
-      this.#since.set(node.address, since);
+      if (since === undefined) {
+        since = await node.readClock();
+        this.#since.set(node.address, since);
+        ready();
+        // A long backlog fills the NSQ channel, which drops what comes after: what is published next must not be that.
+        await node.readClock();
+        while (performance.now() - backlogSeenAt < BACKLOG_QUIET_MS)
+          await sleep(BACKLOG_QUIET_MS, undefined, { signal });
+      } else ready();
     } catch (error) {
       hangUp();
       throw error;
     }
-    link.connection.setRdy(Math.min(this.#shared.maxInFlight, link.connection.maxRdyCount));
     return link;
   }
 
