@@ -5,6 +5,15 @@ import type { ChannelSink, DriverSubscription, Gap } from './driver.js';
 import { patternMatcher } from './names.js';
 import type { HubSubscription } from './subscription.js';
 
+/** A subscriber is at most this many events, or an eighth, further behind than `maxLag`. */
+const LAG_CHECK_INTERVAL_MAX = 1024;
+
+/** How the messages of a hub are read: known for sure only once its driver is loaded. */
+export interface Coding {
+  /** Absent where the driver carries values. */
+  codec: Codec | undefined;
+}
+
 /**
  * One channel (or pattern) of the hub: its one subscription on the broker, and the feeds of this process that it goes
  * to. It is the sink that the driver fills.
@@ -20,16 +29,15 @@ export class Channel implements ChannelSink<unknown> {
   ready: Promise<void> = Promise.resolve();
   /** The id of the newest message, or of the point where the subscription began. Only where the driver can replay. */
   position: string | undefined;
-  readonly #codec: () => Codec | undefined;
+  readonly #coding: Coding;
   readonly #matches: ((name: string) => boolean) | undefined;
 
-  /** `codec` is asked when there is something to decode; it answers with none where the driver carries values. */
-  constructor(name: string, isPattern: boolean, codec: () => Codec | undefined) {
+  constructor(name: string, isPattern: boolean, coding: Coding) {
     this.key = channelKey(name, isPattern);
     this.name = name;
     this.pattern = isPattern ? name : undefined;
     this.#matches = isPattern ? patternMatcher(name) : undefined;
-    this.#codec = codec;
+    this.#coding = coding;
   }
 
   message(channel: string, payload: unknown, id?: string): void {
@@ -41,7 +49,7 @@ export class Channel implements ChannelSink<unknown> {
 
   /** What arrived, as an event without an id; a gap when it cannot be read. */
   decode(channel: string, payload: unknown): HubEvent {
-    const codec = this.#codec();
+    const { codec } = this.#coding;
     let message = payload;
     if (codec !== undefined) {
       try {
@@ -55,7 +63,7 @@ export class Channel implements ChannelSink<unknown> {
   }
 
   gap(gap: Gap): void {
-    for (const feed of this.feeds) feed.stream.publish(gapEvent(this, gap));
+    for (const feed of this.feeds) feed.publish(gapEvent(this, gap), undefined);
   }
 }
 
@@ -78,21 +86,30 @@ export function gapEvent(channel: Channel, gap: Gap): HubEvent {
 export class Feed {
   readonly key: string;
   readonly channels: readonly Channel[];
-  readonly maxLag: number;
-  readonly stream: EventStream<HubEvent>;
+  readonly stream = new EventStream<HubEvent>();
+  readonly #maxLag: number;
+  /** How many events may come until the lag of the subscribers is looked at again. */
+  readonly #lagCheckInterval: number;
+  #untilLagCheck: number;
   readonly subscriptions = new Set<HubSubscription>();
 
   constructor(key: string, channels: readonly Channel[], maxLag: number) {
     this.key = key;
     this.channels = channels;
-    this.maxLag = maxLag;
-    this.stream = new EventStream<HubEvent>({ maxLag });
+    this.#maxLag = maxLag;
+    this.#lagCheckInterval = Math.max(1, Math.min(LAG_CHECK_INTERVAL_MAX, Math.floor(maxLag / 8)));
+    this.#untilLagCheck = this.#lagCheckInterval;
     for (const channel of channels) channel.feeds = [...channel.feeds, this];
   }
 
   publish(event: HubEvent, id: string | undefined): void {
     if (id === undefined || event.gap !== undefined) this.stream.publish(event);
     else this.stream.publish({ ...event, id: this.channels.length === 1 ? id : this.#positions() });
+    // Looked at now and then, so that a delivery costs nothing for it: a bound in the stream would cost each one.
+    if (--this.#untilLagCheck === 0) {
+      this.#untilLagCheck = this.#lagCheckInterval;
+      for (const subscription of this.subscriptions) subscription.limitLag(this.#maxLag);
+    }
   }
 
   /** Takes the feed out of its channels; returns those that have none left. */

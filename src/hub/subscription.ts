@@ -1,6 +1,7 @@
-import { isMillraceError, MillraceError } from '../errors.js';
+import { MillraceError } from '../errors.js';
 import { done, type Subscription } from '../event-stream/index.js';
 import type { HubEvent, HubGap } from './channels.js';
+import type { Gap } from './driver.js';
 import { type Feed, gapEvent } from './feed.js';
 
 /** What happens to a subscriber that is further behind than `maxLag`. */
@@ -41,9 +42,11 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
   /** Resolves when the subscription has ended, for whatever reason. (The seed's `CloseNotify`.) */
   readonly closed: Promise<void>;
   readonly #setup: SubscriptionSetup;
-  readonly #events: Subscription<HubEvent>;
+  #events: Subscription<HubEvent>;
   /** Events to be read before those of the feed. */
   readonly #first: HubEvent[] = [];
+  /** How many events were skipped, and not yet told of: they come after `#first`. */
+  #missed = 0;
   #resuming: Promise<void> | undefined;
   #seen: Map<string, string> | undefined;
   #ended = false;
@@ -74,9 +77,9 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** How many events arrived and were not read yet. */
+  /** How many events arrived and were not read yet, skipped ones included. */
   get lag(): number {
-    return this.#first.length + this.#events.lag;
+    return this.#missed + this.#first.length + this.#events.lag;
   }
 
   /**
@@ -85,17 +88,13 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
    * `HUB_LAGGED`.
    */
   next(options: ReadOptions = {}): Promise<IteratorResult<E, undefined>> {
-    if (this.#first.length > 0 || this.#resuming !== undefined || this.#seen !== undefined || this.#setup.onGap) {
-      return this.#nextChecked(options);
-    }
-    // An event that is there for sure needs no second promise.
-    if (this.#events.isReady && this.#events.lag <= this.#setup.feed.maxLag) {
-      return this.#events.next(options) as Promise<IteratorResult<E, undefined>>;
-    }
-    return this.#events.next(options).then(this.#pass, (error: unknown) => {
-      this.#afterError(error);
-      return this.#nextChecked(options);
-    }) as Promise<IteratorResult<E, undefined>>;
+    if (this.#isSpecial()) return this.#nextChecked(options);
+    const events = this.#events;
+    const next = events.next(options) as Promise<IteratorResult<E, undefined>>;
+    return next.then((result) => {
+      if (!result.done) return result;
+      return events === this.#events ? this.#pass(result) : this.#nextChecked(options);
+    });
   }
 
   /**
@@ -106,21 +105,21 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
   async consume(consumer: (event: E) => unknown, options: ReadOptions = {}): Promise<void> {
     await this.#resuming;
     const { onGap } = this.#setup;
-    const give = (event: HubEvent): unknown =>
-      onGap !== undefined && event.gap !== undefined ? onGap(event) : consumer(event as E);
+    // Nothing stands between the list and a consumer that takes everything as it comes.
+    const give =
+      onGap === undefined
+        ? (consumer as (event: HubEvent) => unknown)
+        : (event: HubEvent): unknown => (event.gap === undefined ? consumer(event as E) : onGap(event));
     const checked = (event: HubEvent): unknown => (this.#isSeen(event) ? undefined : give(event));
     try {
       for (;;) {
-        while (this.#first.length > 0) {
-          if ((await give(this.#first.shift() as HubEvent)) === done) return;
+        for (let event = this.#takeFirst(); event !== undefined; event = this.#takeFirst()) {
+          if ((await give(event)) === done) return;
         }
-        try {
-          await this.#events.consume(this.#seen === undefined ? give : checked, options);
-          if (this.#failure !== undefined) throw this.#failure.error;
-          return;
-        } catch (error) {
-          this.#afterError(error);
-        }
+        const events = this.#events;
+        await events.consume(this.#seen === undefined ? give : checked, options);
+        if (this.#failure !== undefined) throw this.#failure.error;
+        if (events === this.#events) return;
       }
     } finally {
       this.close();
@@ -132,6 +131,7 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.#end();
     this.#events.return();
     this.#first.length = 0;
+    this.#missed = 0;
   }
 
   /** As {@link close}. */
@@ -148,24 +148,57 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.close();
   }
 
+  /**
+   * Bounds what the feed keeps for this subscriber: one that is too far behind skips to the newest event, and is told so,
+   * or is ended.
+   */
+  limitLag(maxLag: number): void {
+    const { lag } = this.#events;
+    if (lag <= maxLag || this.#ended) return;
+    if (this.#setup.whenLagging === 'disconnect') {
+      this.#fail(
+        new MillraceError(
+          'HUB_LAGGED',
+          `This subscriber is ${lag} messages behind and may be ${maxLag}: subscribe again, and read faster or raise maxLag.`,
+          { missed: lag, maxLag },
+        ),
+      );
+      return;
+    }
+    this.#missed += lag;
+    const skipped = this.#events;
+    this.#events = this.#setup.feed.stream.subscribe();
+    skipped.return();
+  }
+
   /** The hub is closing: what is there may still be read. */
   end(): void {
     this.#end();
   }
 
+  /** Whether an event may come from elsewhere than the feed, or has to be looked at. */
+  #isSpecial(): boolean {
+    return (
+      this.#first.length > 0 ||
+      this.#missed > 0 ||
+      this.#resuming !== undefined ||
+      this.#seen !== undefined ||
+      this.#setup.onGap !== undefined
+    );
+  }
+
   async #nextChecked(options: ReadOptions): Promise<IteratorResult<E, undefined>> {
     await this.#resuming;
     for (;;) {
-      let event = this.#first.shift();
+      let event = this.#takeFirst();
       if (event === undefined) {
-        try {
-          const result = this.#pass(await this.#events.next(options));
-          if (result.done) return result;
-          event = result.value;
-        } catch (error) {
-          this.#afterError(error);
-          continue;
+        const events = this.#events;
+        const result = await events.next(options);
+        if (result.done) {
+          if (events !== this.#events) continue;
+          return this.#pass(result);
         }
+        event = result.value;
         if (this.#isSeen(event)) continue;
       }
       if (event.gap === undefined || this.#setup.onGap === undefined) return { done: false, value: event as E };
@@ -173,30 +206,21 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     }
   }
 
-  readonly #pass = <R extends IteratorResult<HubEvent, undefined>>(result: R): R => {
-    if (result.done) {
-      if (this.#failure !== undefined) throw this.#failure.error;
-      this.#end();
-    }
+  #pass(result: IteratorReturnResult<undefined>): IteratorReturnResult<undefined> {
+    if (this.#failure !== undefined) throw this.#failure.error;
+    this.#end();
     return result;
-  };
+  }
 
-  /** Makes gaps of a lag; anything else ends the reading. */
-  #afterError(error: unknown): void {
-    if (!isMillraceError(error, 'EVENT_STREAM_LAGGED')) throw error;
-    const missed = error.details.missed as number;
-    if (this.#setup.whenLagging === 'disconnect') {
-      this.#fail(
-        new MillraceError(
-          'HUB_LAGGED',
-          `This subscriber fell behind by more than maxLag and missed ${missed} messages: subscribe again, and read faster or raise maxLag.`,
-          { missed },
-        ),
-      );
-      return;
+  /** The next of the events that come before those of the feed. */
+  #takeFirst(): HubEvent | undefined {
+    if (this.#first.length === 0 && this.#missed > 0) {
+      // Nobody knows which of its channels the missed ones belonged to, so each of them has a gap.
+      const gap: Gap = { reason: 'lagged', missed: this.#missed };
+      this.#missed = 0;
+      for (const channel of this.#setup.feed.channels) this.#first.push(gapEvent(channel, gap));
     }
-    // Nobody knows which of its channels the missed ones belonged to, so each of them has a gap.
-    for (const channel of this.#setup.feed.channels) this.#first.push(gapEvent(channel, { reason: 'lagged', missed }));
+    return this.#first.shift();
   }
 
   /** Whether a live event was read already as part of the history. */

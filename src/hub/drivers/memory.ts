@@ -32,6 +32,9 @@ const TAKEN = Promise.resolve();
 export class MemoryBroker {
   readonly historyMax: number;
   readonly #sinks = new Map<string, ChannelSink<unknown>[]>();
+  /** The channel last published to, and who listens: most messages go where the one before them went. */
+  #lastChannel: string | undefined;
+  #lastSinks: ChannelSink<unknown>[] | undefined;
   #patterns: readonly PatternSink[] = [];
   readonly #histories = new Map<string, History>();
   /** Begins every id, so that ids of an earlier broker are not taken for ours. */
@@ -51,14 +54,21 @@ export class MemoryBroker {
 
   publish(channel: string, message: unknown): void {
     const id = this.historyMax === 0 ? undefined : this.#history(channel).add(message);
-    const sinks = this.#sinks.get(channel);
+    if (channel !== this.#lastChannel) {
+      this.#lastChannel = channel;
+      this.#lastSinks = this.#sinks.get(channel);
+    }
+    const sinks = this.#lastSinks;
     if (sinks !== undefined) for (const sink of sinks) sink.message(channel, message, id);
+    if (this.#patterns.length === 0) return;
     for (const { matches, sink } of this.#patterns) if (matches(channel)) sink.message(channel, message, id);
   }
 
   subscribe(channel: string, sink: ChannelSink<unknown>): DriverSubscription {
+    this.#lastChannel = undefined;
     this.#sinks.set(channel, [...(this.#sinks.get(channel) ?? []), sink]);
     const unsubscribe = async () => {
+      this.#lastChannel = undefined;
       const rest = (this.#sinks.get(channel) ?? []).filter((each) => each !== sink);
       if (rest.length > 0) this.#sinks.set(channel, rest);
       else this.#sinks.delete(channel);
