@@ -7,7 +7,7 @@ import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifeti
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { readBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
-import { requestTarget } from './route.js';
+import { publicStreamPath, requestTarget } from './route.js';
 import { baseFields, positionFields } from './stream-fields.js';
 
 /** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
@@ -48,7 +48,7 @@ function forkPoint(fork: ForkHeaders, prefix: string): ForkPoint {
     );
   }
   return {
-    path: parseStreamPath(fork.from.slice(prefix.length)),
+    path: publicStreamPath(parseStreamPath(fork.from.slice(prefix.length))),
     ...(fork.offset === undefined ? {} : { offset: fork.offset }),
     ...(fork.subOffset === undefined ? {} : { subOffset: fork.subOffset }),
   };

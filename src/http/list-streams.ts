@@ -18,7 +18,11 @@ export const listStreams: MillraceHandler = async (exchange) => {
   const limit = query.get('limit');
   if (limit !== null) options.limit = parseLimit(limit);
   const page = await exchange.context.store.list(options);
-  sendJson(exchange, 200, { streams: page.streams.map(describe), next: page.next ?? null });
+  sendJson(exchange, 200, {
+    // The server's own are not for clients.
+    streams: page.streams.filter(({ path }) => !path.startsWith('__ds/')).map(describe),
+    next: page.next ?? null,
+  });
 };
 
 function parseLimit(text: string): number {

@@ -89,11 +89,22 @@ export function parseRoute(req: IncomingMessage, prefix: string, limits: HttpLim
   return {
     ...parts,
     kind: 'stream',
-    stream: parseStreamPath(pathname),
+    stream: publicStreamPath(parseStreamPath(pathname)),
     verb: parseVerb(named),
     verbInHeader: typeof inHeader === 'string' && inHeader !== '',
     live: query.get('live')?.toLowerCase(),
   };
+}
+
+/**
+ * Refuses the store's own streams, however their names were encoded: they hold keys and the state of subscriptions.
+ * Errors: `INVALID_PATH`.
+ */
+export function publicStreamPath(path: string): string {
+  if (!path.startsWith('-') && !path.includes('__ds')) return path;
+  const segments = path.split('/');
+  if (segments[0] !== '-' && !segments.includes('__ds')) return path;
+  throw new MillraceError('INVALID_PATH', 'The path is reserved: no stream can begin with -/ or have a segment __ds.');
 }
 
 function parseVerb(name: string): StreamVerb | undefined {

@@ -19,7 +19,7 @@ import type { Exchange, SubscriptionHandler } from './context.js';
 import { requestOrigin } from './create.js';
 import { toProblem } from './problem.js';
 import { requireMethod, sendJson } from './respond.js';
-import type { SubscriptionRoute } from './route.js';
+import { publicStreamPath, type SubscriptionRoute } from './route.js';
 import { baseFields } from './stream-fields.js';
 
 /** Longest id of a subscription. */
@@ -211,12 +211,12 @@ function parseReport(body: Readonly<Record<string, unknown>>): WorkReport {
 
 /** A path relative to the stream root. Errors: `INVALID_PATH`. */
 function relativePath(path: string): string {
-  return checkStreamPath(path.replace(/^\/+/, ''));
+  return publicStreamPath(checkStreamPath(path.replace(/^\/+/, '')));
 }
 
 /** The store's path of the stream root, with its slash. */
 function rootOf(base: string): string {
-  return base === '' ? '' : `${parseStreamPath(base)}/`;
+  return base === '' ? '' : `${publicStreamPath(parseStreamPath(base))}/`;
 }
 
 function parseId(encoded: string): string {
