@@ -152,6 +152,7 @@ export class GroupCommit {
         this.fail(failure);
         this.#reject(batch, failure);
       }
+      this.#medium.settled();
       this.#listener.drained();
       if (this.#queue.length > 0) await new Promise((resolve) => setImmediate(resolve));
     }
@@ -269,7 +270,7 @@ export class GroupCommit {
     const operations = steps.flatMap((step) => step.operations);
     let kind: OperationKind = 'state';
     if (!created) kind = 'delete';
-    else if (error.code === 'STREAM_FILE_CHANGED') kind = 'forget';
+    else if (error.code === 'STREAM_FILE_CHANGED' || steps.some((step) => step.kind === 'state')) kind = 'forget';
     const voided = new Operation(kind, stream);
     const rejected: Operation[] = [];
     this.#drop(operations, new Set([stream.path]), error, error, rejected);

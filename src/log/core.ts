@@ -194,6 +194,7 @@ export class Core {
     if (source === undefined) return;
     source.forks--;
     source.nextForks--;
+    this.medium.changed(source);
     this.#collect(source);
   }
 

@@ -30,6 +30,12 @@ export interface Medium {
   /** After `apply`, when the engine's committed state includes the step: a metadata snapshot taken now is right. */
   applied(step: Step): void;
 
+  /** The batch is over, whatever came of it. */
+  settled(): void;
+
+  /** A stream's committed state changed by a step of another one: a fork of it came or went. */
+  changed(stream: Stream): void;
+
   /** Paths that may name streams, in order by code unit, at most about `limit`; fewer only at the end. */
   list(options: { prefix: string; after: string; limit: number }): Promise<string[]>;
 

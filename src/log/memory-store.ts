@@ -53,6 +53,10 @@ class MemoryMedium implements Medium {
 
   applied(): void {}
 
+  settled(): void {}
+
+  changed(): void {}
+
   async list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
     this.#sorted ??= [...this.#paths].sort(byCodeUnit);
     const sorted = this.#sorted;

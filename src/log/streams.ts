@@ -29,7 +29,12 @@ export class Streams {
 
   /** As {@link find}, but a stream that is not in memory stays outside. For listings. */
   peek(path: string): Stream | undefined {
-    return this.#byPath.get(path) ?? this.#medium.load(path);
+    const known = this.#byPath.get(path);
+    if (known !== undefined) return known;
+    const loaded = this.#medium.load(path);
+    // Something of it is not on the disk yet: then it cannot be loaded again.
+    if (loaded?.storage.isDirty) this.add(loaded);
+    return loaded;
   }
 
   /** The stream that readers see. Throws `STREAM_NOT_FOUND`, `STREAM_GONE`. */

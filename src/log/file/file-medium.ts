@@ -1,0 +1,237 @@
+import type { Medium, Step } from '../medium.js';
+import { Stream, type StreamIdentity } from '../stream.js';
+import { diskError } from './disk-error.js';
+import { codeOf, removeFile } from './file-system.js';
+import { Flush } from './flush.js';
+import type { Journal } from './journal.js';
+import type { StreamNames } from './journal-batch.js';
+import { Listing } from './listing.js';
+import { type FileParts, loadStream, makeStorage, storageOf } from './loading.js';
+
+/** When that many streams have something to be flushed, they are. */
+export const DIRTY_STREAMS_MAX = 4096;
+/** Nothing stays in the journal for much longer than this. */
+export const FLUSH_INTERVAL_MS = 30_000;
+
+export interface FileMediumOptions {
+  readonly dirtyStreamsMax: number;
+  readonly flushIntervalMs: number;
+}
+
+/** What the journal asks about streams of files. */
+export const streamNames: StreamNames = {
+  nameOf: (stream) => storageOf(stream).name,
+  fileMarkOf: (stream) => storageOf(stream).mark,
+};
+
+/** Streams as files below a root, with one journal. */
+export class FileMedium implements Medium {
+  readonly persistent = true;
+  readonly #parts: FileParts;
+  readonly #journal: Journal;
+  readonly #flush: Flush;
+  readonly #listing: Listing;
+  readonly #dirtyStreamsMax: number;
+  /** Streams that the journal told of at the start, until somebody asks for them. */
+  readonly #recovered: Map<string, Stream>;
+  readonly #timer: NodeJS.Timeout;
+  readonly #unlock: () => void;
+  /** From the journaling of a batch until all of it is applied. */
+  #committing = false;
+  #flushDue = false;
+  #rotating: Promise<void> | undefined;
+  onFailure: ((error: Error) => void) | undefined;
+
+  constructor(
+    parts: FileParts,
+    journal: Journal,
+    recovered: Map<string, Stream>,
+    options: FileMediumOptions,
+    unlock: () => void,
+  ) {
+    this.#parts = parts;
+    this.#journal = journal;
+    this.#recovered = recovered;
+    this.#dirtyStreamsMax = options.dirtyStreamsMax;
+    this.#unlock = unlock;
+    this.#listing = new Listing(parts);
+    this.#flush = new Flush(parts.fs, parts.layout, journal, parts.metadata, parts.places);
+    this.#flush.onFailure = (error) => this.onFailure?.(error);
+    journal.onFull = () => this.#flush.start();
+    journal.onExhausted = () => this.#flush.free();
+    for (const stream of recovered.values()) this.#flush.mark(stream);
+    this.#timer = setInterval(() => this.#flushNow(), options.flushIntervalMs).unref();
+    // What was replayed: once it is flushed, its segments are free.
+    this.#flush.start();
+  }
+
+  load(path: string): Stream | undefined {
+    const recovered = this.#recovered.get(path);
+    if (recovered === undefined) return loadStream(this.#parts, path);
+    // From here on it is the engine's.
+    this.#recovered.delete(path);
+    return recovered;
+  }
+
+  make(identity: StreamIdentity): Stream {
+    return new Stream(identity, () => makeStorage(this.#parts, identity));
+  }
+
+  async journal(steps: readonly Step[], durable: boolean): Promise<void> {
+    this.#committing = true;
+    if (this.#rotating !== undefined) await this.#rotating;
+    if (this.#flushDue) {
+      this.#flushDue = false;
+      await this.#journal.rotate();
+    }
+    await this.#journal.write(steps, durable);
+  }
+
+  apply(step: Step): Promise<void> | undefined {
+    const { stream } = step;
+    const storage = storageOf(stream);
+    switch (step.kind) {
+      case 'append':
+        return step.data.length === 0 ? undefined : storage.write(step.offset - stream.start, step.data);
+      case 'create':
+        this.#makeFile(stream);
+        return step.data.length === 0 ? undefined : storage.write(0, step.data);
+      case 'state':
+        storage.truncate(step.snapshot.tail - stream.start);
+        break;
+      case 'delete':
+        if (!step.soft) this.#removeFiles(stream);
+        break;
+      default:
+    }
+    return undefined;
+  }
+
+  applied(step: Step): void {
+    const { stream } = step;
+    const storage = storageOf(stream);
+    switch (step.kind) {
+      case 'append':
+        if (stream.canExpire || step.operations.some(changesMetadata)) storage.metadataDirty = true;
+        break;
+      case 'create':
+        storage.metadataDirty = true;
+        if (step.source !== undefined) this.changed(step.source);
+        break;
+      case 'state':
+      case 'delete':
+        storage.metadataDirty = true;
+        break;
+      default:
+        return;
+    }
+    storage.lsn = this.#journal.lastLsn;
+    if (storage.file !== undefined) this.#flush.mark(stream);
+  }
+
+  settled(): void {
+    this.#committing = false;
+    if (this.#flushDue || this.#flush.dirtyStreams >= this.#dirtyStreamsMax) this.#flushNow();
+  }
+
+  changed(stream: Stream): void {
+    const storage = storageOf(stream);
+    storage.metadataDirty = true;
+    storage.lsn = this.#journal.lastLsn;
+    if (storage.file !== undefined) this.#flush.mark(stream);
+  }
+
+  list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
+    return this.#listing.list(options);
+  }
+
+  expiring(limit: number): Promise<string[]> {
+    return this.#listing.expiring(limit);
+  }
+
+  evicted(stream: Stream): void {
+    const storage = storageOf(stream);
+    storage.close();
+    this.#flush.unmark(stream);
+    if (!storage.metadataDirty || storage.file === undefined) return;
+    // Its file was changed by others, and who asks next reads what is known from there.
+    storage.metadataDirty = false;
+    const { lsn, overflow } = storage;
+    try {
+      for (const directory of this.#parts.metadata.writeNow({
+        version: 1,
+        lsn,
+        overflow,
+        stream: stream.snapshot(),
+      })) {
+        this.#parts.places.dirtyDirectories.add(directory);
+      }
+    } catch {
+      // Then the file alone speaks: it is what others made of it anyway.
+    }
+  }
+
+  async close(failed: boolean): Promise<void> {
+    clearInterval(this.#timer);
+    await this.#rotating;
+    let flushed = false;
+    try {
+      if (failed) {
+        await this.#flush.stop();
+      } else {
+        await this.#flush.finish();
+        flushed = true;
+      }
+    } finally {
+      await this.#journal.close(flushed);
+      this.#listing.close();
+      this.#parts.files.close();
+      this.#unlock();
+    }
+  }
+
+  /** Flushes all that is in the journal. */
+  #flushNow(): void {
+    if (this.#committing) {
+      this.#flushDue = true;
+      return;
+    }
+    this.#rotating ??= this.#journal
+      .rotate()
+      .catch((error) => {
+        // No room for a further segment now: the next round tries again. Anything else is for good.
+        if (codeOf(error) === undefined) this.onFailure?.(error);
+      })
+      .finally(() => {
+        this.#rotating = undefined;
+      });
+  }
+
+  #makeFile(stream: Stream): void {
+    try {
+      this.#parts.places.create(storageOf(stream), stream.path, stream.id);
+    } catch (error) {
+      throw diskError(error, `The file of ${stream.path} cannot be made`);
+    }
+  }
+
+  #removeFiles(stream: Stream): void {
+    const { fs, layout, metadata, places } = this.#parts;
+    const storage = storageOf(stream);
+    // Never made: whatever is at its path is not its own.
+    if (storage.file === undefined) return;
+    try {
+      places.remove(storage);
+      for (const directory of metadata.remove(stream.path)) places.dirtyDirectories.add(directory);
+      if (stream.canExpire && removeFile(fs, layout.expiringMarkOf(stream.path))) {
+        places.dirtyDirectories.add(layout.expiring);
+      }
+    } catch (error) {
+      throw diskError(error, `The file of ${stream.path} cannot be removed`);
+    }
+  }
+}
+
+function changesMetadata(operation: { producer: unknown; streamSeq: unknown; close: boolean }): boolean {
+  return operation.producer !== undefined || operation.streamSeq !== undefined || operation.close;
+}

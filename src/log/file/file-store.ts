@@ -1,0 +1,152 @@
+import { accessSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { MillraceError } from '../../errors.js';
+import { Engine } from '../engine.js';
+import { positive, type StoreLimits, storeLimits } from '../limits.js';
+import type { Durability, Store } from '../store.js';
+import { diskError } from './disk-error.js';
+import { DIRTY_STREAMS_MAX, FileMedium, FLUSH_INTERVAL_MS, streamNames } from './file-medium.js';
+import { codeOf, type FileSystem, makeDirectory, nodeFileSystem } from './file-system.js';
+import { JOURNAL_BYTES_MAX, JOURNAL_SEGMENT_BYTES, Journal } from './journal.js';
+import { Layout } from './layout.js';
+import type { FileParts } from './loading.js';
+import { lockRoot } from './lock.js';
+import { MetadataFiles } from './metadata.js';
+import { OPEN_FILES_MAX, OpenFiles } from './open-files.js';
+import { Places } from './places.js';
+import { recover } from './recovery.js';
+
+export interface FileStoreOptions extends StoreLimits {
+  /** The directory whose files are the streams. */
+  readonly root: string;
+  /** Make the root where there is none. Default false. */
+  readonly createRoot?: boolean;
+  /** How durable appends are that do not say it themselves. Default `fsync`. */
+  readonly durability?: Durability;
+  /** Size of a journal segment. Default {@link JOURNAL_SEGMENT_BYTES}. */
+  readonly journalSegmentBytes?: number;
+  /** Size of the whole journal, at least two segments. Default {@link JOURNAL_BYTES_MAX}. */
+  readonly journalBytesMax?: number;
+  /** When that many streams wait to be flushed, they are. Default {@link DIRTY_STREAMS_MAX}. */
+  readonly dirtyStreamsMax?: number;
+  /** How often everything is flushed. Default {@link FLUSH_INTERVAL_MS}. */
+  readonly flushIntervalMs?: number;
+  /** How many data files are kept open. Default {@link OPEN_FILES_MAX}. */
+  readonly openFilesMax?: number;
+  /** How many streams are kept in memory that nobody uses. Default {@link STREAMS_IN_MEMORY_MAX}. */
+  readonly streamsInMemoryMax?: number;
+}
+
+/** Default of {@link FileStoreOptions.streamsInMemoryMax}. */
+export const STREAMS_IN_MEMORY_MAX = 50_000;
+
+/** What a segment must hold besides the largest append. */
+const SEGMENT_SLACK_BYTES = 1024 * 1024;
+const SEGMENT_BYTES_MIN = 64 * 1024;
+
+/**
+ * Opens the streams below a root: every file there is one. Brings them to their last committed byte first.
+ * Errors: `STORE_UNAVAILABLE` (the root is missing, unreadable, read-only), `STORE_LOCKED`, `JOURNAL_CORRUPT`,
+ * `STORE_FULL`, `INVALID_ARGUMENT`.
+ */
+export async function createFileStore(options: FileStoreOptions): Promise<Store> {
+  return openFileStore(options, nodeFileSystem);
+}
+
+/** {@link createFileStore} on a given file system. */
+export async function openFileStore(options: FileStoreOptions, fs: FileSystem): Promise<Store> {
+  const segmentBytes = options.journalSegmentBytes ?? JOURNAL_SEGMENT_BYTES;
+  const bytesMax = options.journalBytesMax ?? Math.max(JOURNAL_BYTES_MAX, 2 * segmentBytes);
+  checkSizes(options, segmentBytes, bytesMax);
+  const root = prepareRoot(options.root, options.createRoot ?? false);
+  const layout = new Layout(root);
+  makeOwnDirectories(fs, layout);
+  const unlock = lockRoot(layout.lock, root);
+  const files = new OpenFiles(fs, positive('openFilesMax', options.openFilesMax ?? OPEN_FILES_MAX));
+  try {
+    const parts: FileParts = {
+      fs,
+      layout,
+      files,
+      metadata: new MetadataFiles(fs, layout),
+      places: new Places(fs, layout, files),
+    };
+    const { streams, start } = await recover(parts);
+    const journal = new Journal(fs, layout.journal, { segmentBytes, bytesMax }, streamNames, start);
+    const medium = new FileMedium(
+      parts,
+      journal,
+      streams,
+      {
+        dirtyStreamsMax: positive('dirtyStreamsMax', options.dirtyStreamsMax ?? DIRTY_STREAMS_MAX),
+        flushIntervalMs: positive('flushIntervalMs', options.flushIntervalMs ?? FLUSH_INTERVAL_MS),
+      },
+      unlock,
+    );
+    const limits = storeLimits(options);
+    return new Engine(medium, {
+      ...limits,
+      appendBytesMax: Math.min(limits.appendBytesMax, segmentBytes - Math.min(SEGMENT_SLACK_BYTES, segmentBytes / 4)),
+      commitBytesMax: Math.min(limits.commitBytesMax, Math.floor(segmentBytes / 4)),
+      durability: options.durability ?? 'fsync',
+      streamsInMemoryMax: positive('streamsInMemoryMax', options.streamsInMemoryMax ?? STREAMS_IN_MEMORY_MAX),
+    });
+  } catch (error) {
+    files.close();
+    unlock();
+    throw error;
+  }
+}
+
+function checkSizes(options: FileStoreOptions, segmentBytes: number, bytesMax: number): void {
+  positive('journalSegmentBytes', segmentBytes);
+  positive('journalBytesMax', bytesMax);
+  if (segmentBytes < SEGMENT_BYTES_MIN) {
+    throw new MillraceError('INVALID_ARGUMENT', `journalSegmentBytes must be at least ${SEGMENT_BYTES_MIN}.`);
+  }
+  if (bytesMax < 2 * segmentBytes) {
+    throw new MillraceError('INVALID_ARGUMENT', 'journalBytesMax must be at least twice journalSegmentBytes.');
+  }
+  const { appendBytesMax } = options;
+  if (appendBytesMax !== undefined && appendBytesMax > segmentBytes - SEGMENT_SLACK_BYTES) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `appendBytesMax must be at least ${SEGMENT_SLACK_BYTES} bytes less than journalSegmentBytes.`,
+    );
+  }
+}
+
+/** The root's real path. */
+function prepareRoot(given: string, create: boolean): string {
+  const root = resolve(given);
+  try {
+    if (create) mkdirSync(root, { recursive: true });
+    if (!statSync(root).isDirectory()) {
+      throw new MillraceError('STORE_UNAVAILABLE', `The root ${root} is not a directory. Choose one that is.`, {
+        root,
+      });
+    }
+    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
+    return realpathSync.native(root);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') {
+      throw new MillraceError(
+        'STORE_UNAVAILABLE',
+        `The root ${root} does not exist. Create the directory, or let the server create it.`,
+        { root },
+        { cause: error },
+      );
+    }
+    throw diskError(error, `The root ${root} cannot be used`);
+  }
+}
+
+function makeOwnDirectories(fs: FileSystem, layout: Layout): void {
+  try {
+    for (const directory of [layout.own, layout.journal, layout.metadata, layout.overflow, layout.expiring]) {
+      makeDirectory(fs, directory);
+    }
+  } catch (error) {
+    throw diskError(error, `The directory ${layout.own} cannot be made`);
+  }
+}

@@ -1,0 +1,190 @@
+import { constants } from 'node:fs';
+import { MillraceError } from '../../errors.js';
+import type { Stream } from '../stream.js';
+import { diskError } from './disk-error.js';
+import type { FileStorage } from './file-storage.js';
+import { codeOf, type FileSystem, SyncError, syncDirectory } from './file-system.js';
+import type { Journal } from './journal.js';
+import type { Layout } from './layout.js';
+import type { MetadataFiles } from './metadata.js';
+import type { Places } from './places.js';
+
+/** How many files are synced at a time. */
+const SYNCS_AT_A_TIME = 4;
+/** After a flush that found no room, the next one comes this much later. */
+const RETRY_MS = 1000;
+
+/**
+ * Makes what stands in the journal durable in its final place, in the background, and frees the journal's segments:
+ * data files, then their metadata, then the directories that name them.
+ */
+export class Flush {
+  readonly #fs: FileSystem;
+  readonly #layout: Layout;
+  readonly #journal: Journal;
+  readonly #metadata: MetadataFiles;
+  readonly #places: Places;
+  #dirty = new Set<Stream>();
+  #running: Promise<void> | undefined;
+  #again = false;
+  #retry: NodeJS.Timeout | undefined;
+  /** Why the last flush could not be finished; another one will be tried. */
+  #obstacle: MillraceError | undefined;
+  #stopped = false;
+  /** Something failed for good. */
+  onFailure: (error: Error) => void = () => {};
+
+  constructor(fs: FileSystem, layout: Layout, journal: Journal, metadata: MetadataFiles, places: Places) {
+    this.#fs = fs;
+    this.#layout = layout;
+    this.#journal = journal;
+    this.#metadata = metadata;
+    this.#places = places;
+  }
+
+  /** How many streams have something to be flushed. */
+  get dirtyStreams(): number {
+    return this.#dirty.size;
+  }
+
+  mark(stream: Stream): void {
+    this.#dirty.add(stream);
+  }
+
+  unmark(stream: Stream): void {
+    this.#dirty.delete(stream);
+  }
+
+  /** Begins a flush of everything in full segments; one more follows if one is under way. */
+  start(): void {
+    if (this.#stopped) return;
+    if (this.#running !== undefined) {
+      this.#again = true;
+      return;
+    }
+    clearTimeout(this.#retry);
+    this.#running = this.#run().finally(() => {
+      this.#running = undefined;
+      if (this.#again && this.#obstacle === undefined) this.start();
+      this.#again = false;
+    });
+  }
+
+  /** Resolves when the journal has a free segment; rejects with why it cannot have one now. */
+  async free(): Promise<void> {
+    this.#obstacle = undefined;
+    while (!this.#journal.hasFreeSegment) {
+      this.start();
+      await this.#running;
+      if (this.#obstacle !== undefined && !this.#journal.hasFreeSegment) throw this.#obstacle as MillraceError;
+    }
+  }
+
+  /** Flushes everything; nothing is written meanwhile. Throws where something could not be made durable. */
+  async finish(): Promise<void> {
+    clearTimeout(this.#retry);
+    await this.#running;
+    this.#stopped = true;
+    await this.#flush(this.#dirty);
+    this.#dirty = new Set();
+  }
+
+  /** Gives up: the journal has it all. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearTimeout(this.#retry);
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    const segment = this.#journal.currentSegment;
+    const dirty = this.#dirty;
+    this.#dirty = new Set();
+    try {
+      await this.#flush(dirty);
+      await this.#journal.release(segment);
+      this.#obstacle = undefined;
+    } catch (error) {
+      for (const stream of dirty) if (stream.storage.isDirty) this.#dirty.add(stream);
+      if (error instanceof MillraceError) {
+        this.#obstacle = error;
+        if (!this.#stopped) this.#retry = setTimeout(() => this.start(), RETRY_MS).unref();
+      } else {
+        this.#stopped = true;
+        this.onFailure(error as Error);
+      }
+    }
+  }
+
+  async #flush(dirty: ReadonlySet<Stream>): Promise<void> {
+    const streams = dirty.values();
+    const worker = async () => {
+      for (const stream of streams) {
+        const storage = stream.storage as FileStorage;
+        storage.flushing = true;
+        try {
+          await this.#flushStream(stream, storage);
+        } finally {
+          storage.flushing = false;
+        }
+      }
+    };
+    const workers = await Promise.allSettled(Array.from({ length: SYNCS_AT_A_TIME }, worker));
+    for (const result of workers) if (result.status === 'rejected') throw result.reason;
+    for (const directory of [...this.#places.dirtyDirectories]) await this.#syncDirectory(directory);
+  }
+
+  async #flushStream(stream: Stream, storage: FileStorage): Promise<void> {
+    // Deleted meanwhile: its names are gone, and the directories know.
+    if (storage.file === undefined) return;
+    // Taken before the sync: what comes later is not covered by it.
+    const { lsn, overflow } = storage;
+    const snapshot = stream.snapshot();
+    if (storage.dataDirty) {
+      try {
+        await storage.sync();
+      } catch (error) {
+        if (!(error instanceof MillraceError)) throw error;
+        if (error.code !== 'STREAM_FILE_CHANGED') throw error;
+        // Others took the file away: there is nothing to make durable any more.
+        storage.dataDirty = false;
+        return;
+      }
+    }
+    if (!storage.metadataDirty || storage.file === undefined) return;
+    storage.metadataDirty = false;
+    try {
+      const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
+      if (stream.canExpire) this.#markExpiring(stream.path);
+      for (const directory of changed) this.#places.dirtyDirectories.add(directory);
+      // Deleted while it was written.
+      if (storage.file === undefined) this.#metadata.remove(stream.path);
+    } catch (error) {
+      storage.metadataDirty = true;
+      throw error instanceof SyncError ? error : diskError(error, 'Metadata cannot be written');
+    }
+  }
+
+  #markExpiring(path: string): void {
+    const mark = this.#layout.expiringMarkOf(path);
+    if (this.#fs.stat(mark) !== undefined) return;
+    this.#fs.close(this.#fs.open(mark, O_CREAT | O_WRONLY));
+    this.#places.dirtyDirectories.add(this.#layout.expiring);
+  }
+
+  async #syncDirectory(directory: string): Promise<void> {
+    const { dirtyDirectories } = this.#places;
+    // Names that come while it is synced make it dirty again.
+    dirtyDirectories.delete(directory);
+    try {
+      await syncDirectory(this.#fs, directory);
+    } catch (error) {
+      // Removed meanwhile, with all that was in it.
+      if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return;
+      dirtyDirectories.add(directory);
+      throw error instanceof SyncError ? error : diskError(error, 'A directory cannot be synced');
+    }
+  }
+}
+
+const { O_CREAT, O_WRONLY } = constants;

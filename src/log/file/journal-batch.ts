@@ -1,0 +1,127 @@
+import type { Operation } from '../commit.js';
+import type { AppendStep, Step } from '../medium.js';
+import type { Stream, StreamSnapshot } from '../stream.js';
+import { type RecordFields, type RecordProducer, RecordType, recordBytes, type StreamName } from './record.js';
+
+/** A record to be written, with its payload. */
+export interface PlannedRecord {
+  readonly fields: RecordFields;
+  readonly payload: Uint8Array | undefined;
+}
+
+/** What the journal asks about streams. */
+export interface StreamNames {
+  /** The stream's encoded name, kept with the stream. */
+  nameOf(stream: Stream): StreamName;
+  /** What tells the stream's file from another one at its path. */
+  fileMarkOf(stream: Stream): string | undefined;
+}
+
+/** The log sequence numbers and the time that a batch gets. */
+export interface BatchStart {
+  readonly lsn: number;
+  readonly syncedLsn: number;
+  readonly timeMs: number;
+}
+
+/** Turns a batch's steps into records, consecutive appends that need no record of their own into one. */
+export function planRecords(
+  steps: readonly Step[],
+  names: StreamNames,
+  start: BatchStart,
+): { records: PlannedRecord[]; bytes: number } {
+  const records: PlannedRecord[] = [];
+  let bytes = 0;
+  const add = (
+    stream: Stream,
+    type: RecordType,
+    offset: number,
+    payload: Uint8Array | undefined,
+    rest: Partial<Pick<RecordFields, 'close' | 'soft' | 'producer' | 'streamSeq' | 'body'>>,
+  ) => {
+    const fields: RecordFields = {
+      type,
+      lsn: start.lsn + records.length,
+      syncedLsn: start.syncedLsn,
+      timeMs: start.timeMs,
+      name: names.nameOf(stream),
+      offset,
+      close: rest.close ?? false,
+      soft: rest.soft ?? false,
+      producer: rest.producer,
+      streamSeq: rest.streamSeq,
+      body: rest.body,
+    };
+    records.push({ fields, payload });
+    bytes += recordBytes(fields, payload?.length ?? 0);
+  };
+  for (const step of steps) {
+    const { stream } = step;
+    switch (step.kind) {
+      case 'append':
+        for (const run of runsOf(step)) add(stream, RecordType.append, run.offset, run.payload, run);
+        break;
+      case 'create':
+        add(stream, RecordType.create, stream.start, step.data, { body: toBody(step.snapshot) });
+        break;
+      case 'state':
+        add(stream, RecordType.state, step.snapshot.tail, undefined, { body: toBody(step.snapshot) });
+        break;
+      case 'delete': {
+        const mark = names.fileMarkOf(stream);
+        const body = mark === undefined ? undefined : toBody({ file: mark });
+        add(stream, RecordType.delete, stream.tail, undefined, { soft: step.soft, body });
+        break;
+      }
+      case 'forget':
+        add(stream, RecordType.forget, stream.tail, undefined, {});
+        break;
+      default:
+    }
+  }
+  return { records, bytes };
+}
+
+interface Run {
+  readonly offset: number;
+  payload: Uint8Array | undefined;
+  readonly close: boolean;
+  readonly producer: RecordProducer | undefined;
+  readonly streamSeq: string | undefined;
+}
+
+/** The records of an append step. One is enough for operations after which the last one's state says it all. */
+function* runsOf(step: AppendStep): Generator<Run> {
+  const { operations, data } = step;
+  let from = 0;
+  let to = 0;
+  for (let index = 0; index < operations.length; index++) {
+    const operation = operations[index] as Operation;
+    to += operation.data.length;
+    const next = operations[index + 1];
+    if (next !== undefined && continues(operation, next)) continue;
+    const { producer, producerState } = operation;
+    yield {
+      offset: step.offset + from,
+      payload: to === from ? undefined : data.subarray(from, to),
+      close: operation.close,
+      producer:
+        producer === undefined
+          ? undefined
+          : { id: producer.id, epoch: producer.epoch, seq: producer.seq, fence: producerState?.fence ?? -1 },
+      streamSeq: operation.streamSeq,
+    };
+    from = to;
+  }
+}
+
+/** Whether the state after `next` makes the one after `operation` needless. */
+function continues(operation: Operation, next: Operation): boolean {
+  if (operation.streamSeq !== next.streamSeq && operation.streamSeq !== undefined) return false;
+  if (operation.close) return false;
+  return operation.producer === undefined || operation.producer.id === next.producer?.id;
+}
+
+function toBody(value: StreamSnapshot | { readonly file: string }): Buffer {
+  return Buffer.from(JSON.stringify(value));
+}

@@ -1,0 +1,365 @@
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { MillraceError } from '../../errors.js';
+import type { Step } from '../medium.js';
+import { diskError } from './disk-error.js';
+import { type FileSystem, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
+import { type PlannedRecord, planRecords, type StreamNames } from './journal-batch.js';
+import {
+  align,
+  decodeSegmentHeader,
+  encodeRecord,
+  encodeSegmentHeader,
+  headBytes,
+  SEGMENT_HEADER_BYTES,
+  sealRecord,
+} from './record.js';
+
+const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
+
+/** Size of one segment file. */
+export const JOURNAL_SEGMENT_BYTES = 32 * 1024 * 1024;
+/** All segments together. When that much waits to be flushed, commits wait. */
+export const JOURNAL_BYTES_MAX = 4 * JOURNAL_SEGMENT_BYTES;
+/** A segment grows by this much at a time, ahead of use and filled with zeros, so that a sync has no sizes to write. */
+export const JOURNAL_GROWTH_BYTES = 4 * 1024 * 1024;
+/** Payloads from this size on are written from where they are; smaller ones are copied next to their header. */
+const COPY_BYTES_MAX = 16 * 1024;
+/** Batches from this size on are written on another thread. */
+const LARGE_BYTES = 256 * 1024;
+const ARENA_BYTES = 1024 * 1024;
+const NONCE_BYTES = 16;
+const ZEROS = Buffer.alloc(256 * 1024);
+
+export interface JournalOptions {
+  readonly segmentBytes: number;
+  readonly bytesMax: number;
+}
+
+/** A segment file. Its name never changes: which segment it holds stands in its header. */
+interface Slot {
+  readonly path: string;
+  readonly fd: number;
+  /** 0 while it is free. */
+  number: number;
+  /** Bytes known to be allocated and of no meaning beyond the records. */
+  grown: number;
+}
+
+/** Where the journal goes on after a recovery. */
+export interface JournalStart {
+  readonly lsn: number;
+  readonly segment: number;
+  /** Slot files that are there, with the segment they hold and wait to be flushed (0: free). */
+  readonly slots: readonly { readonly path: string; readonly number: number; readonly bytes: number }[];
+}
+
+/**
+ * The write-ahead log of all streams: numbered segments in a fixed set of files that are reused in turn. A batch is
+ * one write and one sync. A segment is free again when everything in it is durable in its final place.
+ */
+export class Journal {
+  readonly #fs: FileSystem;
+  readonly #directory: string;
+  readonly #options: JournalOptions;
+  readonly #names: StreamNames;
+  readonly #slots: Slot[] = [];
+  #current: Slot | undefined;
+  #position = 0;
+  #seed = 0;
+  #previousCrc = 0;
+  #segment: number;
+  #nextLsn: number;
+  #syncedLsn: number;
+  #unsynced = false;
+  /** A file was added whose name is not on the disk yet. */
+  #hasNewFile = false;
+  #growing: Promise<void> | undefined;
+  #arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
+  /** Asked for when a segment is full: make what stands in it durable, then {@link release} it. */
+  onFull: () => void = () => {};
+  /** Asked for when all segments are full; resolves when one is free, rejects when that cannot be now. */
+  onExhausted: () => Promise<void> = () => Promise.resolve();
+
+  constructor(fs: FileSystem, directory: string, options: JournalOptions, names: StreamNames, start: JournalStart) {
+    this.#fs = fs;
+    this.#directory = directory;
+    this.#options = options;
+    this.#names = names;
+    this.#segment = start.segment;
+    this.#nextLsn = start.lsn + 1;
+    this.#syncedLsn = start.lsn;
+    for (const { path, number, bytes } of start.slots) {
+      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), number, grown: bytes });
+    }
+  }
+
+  /** Log sequence number of the newest record. */
+  get lastLsn(): number {
+    return this.#nextLsn - 1;
+  }
+
+  /** The segment that is being written, or will be: everything in those before it may be flushed and freed. */
+  get currentSegment(): number {
+    return this.#current?.number ?? this.#segment + 1;
+  }
+
+  /** Whether the current segment holds records. */
+  get hasRecords(): boolean {
+    return this.#current !== undefined && this.#position > SEGMENT_HEADER_BYTES;
+  }
+
+  /**
+   * Writes the records of a batch, all or none, and syncs them if asked. Throws `STORE_FULL`, `STORE_UNAVAILABLE`
+   * where none of it remains; anything else is final.
+   */
+  write(steps: readonly Step[], durable: boolean): Promise<void> | undefined {
+    const { records, bytes } = planRecords(steps, this.#names, {
+      lsn: this.#nextLsn,
+      syncedLsn: this.#syncedLsn,
+      timeMs: Date.now(),
+    });
+    // A commit of nothing but uses and barriers: there is nothing to write, and nobody waits for the disk.
+    if (records.length === 0) return undefined;
+    const room = this.#makeRoom(bytes);
+    if (room !== undefined) return room.then(() => this.#writeRecords(records, bytes, durable));
+    return this.#writeRecords(records, bytes, durable);
+  }
+
+  /** Closes the segment, so that all that was written so far can be flushed and freed. */
+  async rotate(): Promise<void> {
+    if (!this.hasRecords) return;
+    await this.#nextSegment();
+  }
+
+  /** Everything up to, not including, this segment is durable elsewhere: its files are free. Oldest first. */
+  async release(segment: number): Promise<void> {
+    const free = this.#slots
+      .filter((slot) => slot.number !== 0 && slot.number < segment && slot !== this.#current)
+      .sort((a, b) => a.number - b.number);
+    for (const slot of free) {
+      writeAll(this.#fs, slot.fd, ZEROS.subarray(0, SEGMENT_HEADER_BYTES), 0);
+      // In order and one by one: a hole in the numbers is how recovery knows of a lost segment.
+      await syncFile(this.#fs, slot.fd);
+      slot.number = 0;
+    }
+  }
+
+  /** Whether a further segment may be begun. */
+  get hasFreeSegment(): boolean {
+    return (
+      this.#slots.some((slot) => slot.number === 0) ||
+      this.#slots.length < Math.max(2, Math.floor(this.#options.bytesMax / this.#options.segmentBytes))
+    );
+  }
+
+  /** Frees the files. With `empty` everything is durable elsewhere, and nothing is left to replay. */
+  async close(empty: boolean): Promise<void> {
+    await this.#growing?.catch(() => {});
+    if (empty) {
+      this.#current = undefined;
+      await this.release(Number.POSITIVE_INFINITY);
+    }
+    for (const slot of this.#slots) this.#fs.close(slot.fd);
+  }
+
+  async #writeRecords(records: readonly PlannedRecord[], bytes: number, durable: boolean): Promise<void> {
+    const slot = this.#current as Slot;
+    const start = this.#position;
+    const { buffers, crc } = this.#encode(records);
+    try {
+      if (bytes < LARGE_BYTES) {
+        let at = start;
+        for (const buffer of buffers) {
+          writeAll(this.#fs, slot.fd, buffer, at);
+          at += buffer.length;
+        }
+      } else {
+        await writeAllLarge(this.#fs, slot.fd, buffers, start);
+      }
+    } catch (error) {
+      throw await this.#takeBack(slot, start, error);
+    }
+    this.#position = start + bytes;
+    this.#previousCrc = crc;
+    this.#nextLsn += records.length;
+    this.#unsynced = true;
+    this.#growAhead(slot);
+    if (durable) await this.#sync(slot);
+  }
+
+  async #sync(slot: Slot): Promise<void> {
+    const lsn = this.lastLsn;
+    if (this.#hasNewFile) {
+      await syncDirectory(this.#fs, this.#directory);
+      this.#hasNewFile = false;
+    }
+    await syncFile(this.#fs, slot.fd);
+    this.#syncedLsn = lsn;
+    this.#unsynced = false;
+  }
+
+  /** The batch as few buffers, small payloads copied between the headers. */
+  #encode(records: readonly PlannedRecord[]): { buffers: Uint8Array[]; crc: number } {
+    let copied = 0;
+    for (const { fields, payload } of records) {
+      copied += headBytes(fields) + 2 * 8;
+      if (payload !== undefined && payload.length < COPY_BYTES_MAX) copied += payload.length;
+    }
+    if (copied > this.#arena.length) this.#arena = Buffer.allocUnsafeSlow(2 * copied);
+    const arena = this.#arena;
+    const buffers: Uint8Array[] = [];
+    let crc = this.#previousCrc;
+    // Bytes that are in `buffers`; those from `from` to `at` in the arena come next.
+    let done = 0;
+    let from = 0;
+    let at = 0;
+    for (const { fields, payload } of records) {
+      const length = payload?.length ?? 0;
+      const head = encodeRecord(arena, at, fields, length, crc);
+      if (payload === undefined || length < COPY_BYTES_MAX) {
+        if (payload !== undefined) arena.set(payload, head);
+        crc = sealRecord(arena, at, head + length, undefined, this.#seed);
+        at = pad(arena, head + length, done + head + length - from);
+      } else {
+        crc = sealRecord(arena, at, head, payload, this.#seed);
+        buffers.push(arena.subarray(from, head), payload);
+        done += head - from + length;
+        from = head;
+        at = pad(arena, head, done);
+      }
+    }
+    if (at > from) buffers.push(arena.subarray(from, at));
+    return { buffers, crc };
+  }
+
+  /** Sees to it that the batch fits into the current segment, and that the file is that large. */
+  #makeRoom(bytes: number): Promise<void> | undefined {
+    const { segmentBytes } = this.#options;
+    if (bytes > segmentBytes - SEGMENT_HEADER_BYTES) {
+      return Promise.reject(
+        new MillraceError(
+          'APPEND_TOO_LARGE',
+          `The append does not fit into a journal segment of ${segmentBytes} bytes.`,
+        ),
+      );
+    }
+    if (this.#current === undefined || this.#position + bytes > segmentBytes) {
+      return this.#nextSegment().then(() => this.#grow(this.#current as Slot, this.#position + bytes));
+    }
+    if (this.#position + bytes <= this.#current.grown) return undefined;
+    return this.#grow(this.#current, this.#position + bytes);
+  }
+
+  async #nextSegment(): Promise<void> {
+    const before = this.#current;
+    if (before !== undefined && this.#unsynced) await this.#sync(before);
+    let slot = this.#slots.find((each) => each.number === 0);
+    while (slot === undefined) {
+      if (this.hasFreeSegment) slot = this.#addSlot();
+      else {
+        await this.onExhausted();
+        slot = this.#slots.find((each) => each.number === 0);
+      }
+    }
+    const header = encodeSegmentHeader({
+      number: this.#segment + 1,
+      firstLsn: this.#nextLsn,
+      nonce: randomBytes(NONCE_BYTES),
+    });
+    try {
+      writeAll(this.#fs, slot.fd, header, 0);
+    } catch (error) {
+      throw await this.#takeBack(slot, 0, error);
+    }
+    const decoded = decodeSegmentHeader(header);
+    if (typeof decoded === 'string') throw new Error('A segment header that was just made cannot be read.');
+    this.#segment++;
+    slot.number = this.#segment;
+    slot.grown = Math.max(slot.grown, SEGMENT_HEADER_BYTES);
+    this.#seed = decoded.seed;
+    this.#previousCrc = decoded.seed;
+    this.#current = slot;
+    this.#position = SEGMENT_HEADER_BYTES;
+    // Its header goes to the disk with the first batch.
+    this.#unsynced = true;
+    if (before !== undefined) this.onFull();
+  }
+
+  #addSlot(): Slot {
+    let index = this.#slots.length;
+    for (;;) {
+      const path = join(this.#directory, `${String(index).padStart(4, '0')}.journal`);
+      if (this.#slots.some((slot) => slot.path === path)) {
+        index++;
+        continue;
+      }
+      try {
+        const slot: Slot = { path, fd: this.#fs.open(path, O_RDWR | O_CREAT | O_NOFOLLOW), number: 0, grown: 0 };
+        this.#slots.push(slot);
+        this.#hasNewFile = true;
+        return slot;
+      } catch (error) {
+        throw diskError(error, 'The journal cannot get a further file');
+      }
+    }
+  }
+
+  /** Grows the file, and keeps a step ahead from then on. */
+  async #grow(slot: Slot, needed: number): Promise<void> {
+    while (slot.grown < needed) {
+      if (this.#growing !== undefined) {
+        await this.#growing.catch(() => {});
+        if (slot.grown >= needed) return;
+      }
+      try {
+        await this.#growOnce(slot);
+      } catch (error) {
+        throw diskError(error, 'The journal cannot grow');
+      }
+    }
+  }
+
+  #growAhead(slot: Slot): void {
+    if (this.#growing !== undefined || slot.grown >= this.#options.segmentBytes) return;
+    if (slot.grown - this.#position > JOURNAL_GROWTH_BYTES / 2) return;
+    // Where that fails, the batch that needs the room says so.
+    this.#growOnce(slot).catch(() => {});
+  }
+
+  #growOnce(slot: Slot): Promise<void> {
+    const from = slot.grown;
+    const to = Math.min(from + JOURNAL_GROWTH_BYTES, this.#options.segmentBytes);
+    const zeros: Uint8Array[] = [];
+    for (let at = from; at < to; at += ZEROS.length) zeros.push(ZEROS.subarray(0, Math.min(ZEROS.length, to - at)));
+    const growing = writeAllLarge(this.#fs, slot.fd, zeros, from).then(() => {
+      slot.grown = to;
+    });
+    this.#growing = growing.finally(() => {
+      this.#growing = undefined;
+    });
+    return this.#growing;
+  }
+
+  /**
+   * A write failed half way: whatever of it is in the file must never be read as records. Returns the error to throw;
+   * one that is final where that cannot be made sure.
+   */
+  async #takeBack(slot: Slot, position: number, error: unknown): Promise<Error> {
+    try {
+      writeAll(this.#fs, slot.fd, ZEROS.subarray(0, SEGMENT_HEADER_BYTES), position);
+      await syncFile(this.#fs, slot.fd);
+    } catch (cause) {
+      return new Error(`A failed journal write could not be taken back (${String(cause)})`, { cause: error });
+    }
+    return diskError(error, 'The journal cannot be written');
+  }
+}
+
+/** Fills up to the next record's place with zeros. */
+function pad(arena: Buffer, at: number, position: number): number {
+  const gap = align(position) - position;
+  arena.fill(0, at, at + gap);
+  return at + gap;
+}

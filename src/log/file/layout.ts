@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+
+/** Where things are below a root. */
+export class Layout {
+  readonly root: string;
+  /** Everything that is Millrace's own. */
+  readonly own: string;
+  readonly journal: string;
+  readonly metadata: string;
+  readonly overflow: string;
+  readonly expiring: string;
+  readonly lock: string;
+
+  constructor(root: string) {
+    this.root = root;
+    this.own = join(root, OWN_DIRECTORY);
+    this.journal = join(this.own, 'journal');
+    this.metadata = join(this.own, 'meta');
+    this.overflow = join(this.own, 'overflow');
+    this.expiring = join(this.own, 'expiring');
+    this.lock = join(this.own, 'lock');
+  }
+
+  /** The file that a stream is. */
+  fileOf(path: string): string {
+    return `${this.root}/${path}`;
+  }
+
+  /** The file of a stream whose own name is taken by a directory, or lies below a file. */
+  overflowOf(path: string, id: string): string {
+    return join(this.overflow, `${hashOf(path)}-${id}`);
+  }
+
+  metadataOf(path: string): { readonly directory: string; readonly file: string } {
+    const hash = hashOf(path);
+    const directory = join(this.metadata, hash.slice(0, 2));
+    return { directory, file: join(directory, `${hash}.json`) };
+  }
+
+  /** The metadata of the stream with a mark in `expiring`, or a file in `overflow`. */
+  metadataOfHash(hash: string): string {
+    return join(this.metadata, hash.slice(0, 2), `${hash}.json`);
+  }
+
+  expiringMarkOf(path: string): string {
+    return join(this.expiring, hashOf(path));
+  }
+}
+
+/** Below the root; no stream can have its name, for no segment of a path begins with a dot. */
+export const OWN_DIRECTORY = '.millrace';
+
+/** Hex digits of a path's hash: as many as make two paths with one hash impossible in practice. */
+export const PATH_HASH_LENGTH = 40;
+
+function hashOf(path: string): string {
+  return createHash('sha256').update(path).digest('hex').slice(0, PATH_HASH_LENGTH);
+}

@@ -1,0 +1,141 @@
+import { createHash } from 'node:crypto';
+import { MillraceError } from '../../errors.js';
+import { contentTypeOf } from '../content-type.js';
+import { Stream, type StreamIdentity, type StreamSnapshot } from '../stream.js';
+import { diskError } from './disk-error.js';
+import { FileStorage, fileMark } from './file-storage.js';
+import type { FileStat, FileSystem } from './file-system.js';
+import type { Layout } from './layout.js';
+import type { MetadataFiles } from './metadata.js';
+import type { OpenFiles } from './open-files.js';
+import type { Places } from './places.js';
+
+/** How many letters an id has that is made from a file. */
+const FILE_ID_LENGTH = 16;
+const NEWLINE = 0x0a;
+
+/** The parts of a file store below the engine. */
+export interface FileParts {
+  readonly fs: FileSystem;
+  readonly layout: Layout;
+  readonly files: OpenFiles;
+  readonly metadata: MetadataFiles;
+  readonly places: Places;
+}
+
+/** A stream as its files say. */
+export interface FoundStream {
+  readonly snapshot: StreamSnapshot;
+  /** The newest journal record that the metadata includes; 0 without metadata. */
+  readonly lsn: number;
+  readonly file: string;
+  readonly overflow: boolean;
+  readonly size: number;
+}
+
+/**
+ * Loads a stream. Files are the truth: one that was put there by hand is a stream, one that grew by hand has grown.
+ * Throws `INVALID_PATH`, `STORE_UNAVAILABLE`, `STREAM_FILE_CHANGED`.
+ */
+export function loadStream(parts: FileParts, path: string): Stream | undefined {
+  let found: FoundStream | undefined;
+  try {
+    found = findStream(parts, path);
+    if (found === undefined) return undefined;
+    const stream = restoreStream(parts, { ...found, snapshot: asTheFileIs(parts, found) });
+    return stream;
+  } catch (error) {
+    if (error instanceof MillraceError) throw error;
+    throw diskError(error, `The stream ${path} cannot be opened`);
+  }
+}
+
+/** What the files of a path say, not yet compared with each other. */
+export function findStream(parts: FileParts, path: string): FoundStream | undefined {
+  const metadata = parts.metadata.read(path);
+  if (metadata?.overflow) {
+    const file = parts.layout.overflowOf(path, metadata.stream.id);
+    const stat = parts.fs.stat(file);
+    if (stat?.kind === 'file') {
+      return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: true, size: stat.size };
+    }
+  }
+  const stat = parts.places.find(path);
+  if (stat === undefined) return undefined;
+  const file = parts.layout.fileOf(path);
+  if (metadata === undefined || metadata.overflow) {
+    return { snapshot: byHand(path, stat), lsn: 0, file, overflow: false, size: stat.size };
+  }
+  return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: false, size: stat.size };
+}
+
+export function restoreStream(parts: FileParts, found: FoundStream): Stream {
+  return Stream.restore(found.snapshot, () => {
+    const storage = makeStorage(parts, found.snapshot);
+    storage.adopt(found.file, found.overflow, found.size);
+    storage.lsn = found.lsn;
+    return storage;
+  });
+}
+
+export function makeStorage(parts: FileParts, identity: StreamIdentity): FileStorage {
+  return new FileStorage(parts.fs, parts.files, identity.path, identity.id);
+}
+
+/** The storage of a stream of files. */
+export function storageOf(stream: Stream): FileStorage {
+  return stream.storage as FileStorage;
+}
+
+/** A file that nobody created as a stream: bytes of the type that its name says. */
+function byHand(path: string, stat: FileStat): StreamSnapshot {
+  return {
+    path,
+    id: fileId(stat),
+    contentType: contentTypeOf(path),
+    json: false,
+    createdAtMs: Math.floor(stat.birthtimeMs),
+    ttlSeconds: undefined,
+    expiresAtMs: undefined,
+    fork: undefined,
+    tail: stat.size,
+    closed: false,
+    closedBy: undefined,
+    streamSeq: undefined,
+    producers: [],
+    forks: 0,
+    softDeleted: false,
+    lastUsedMs: Math.floor(stat.mtimeMs),
+  };
+}
+
+/** The metadata, brought in line with a file that others may have changed since. */
+function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
+  const { snapshot, file, size } = found;
+  const start = snapshot.fork?.offset ?? 0;
+  const tail = start + size;
+  if (tail === snapshot.tail) return snapshot;
+  if (tail < snapshot.tail) {
+    // Offsets mean something else now: it is another stream, whose producers have not begun.
+    const stat = parts.fs.stat(file);
+    const id = stat === undefined ? snapshot.id : fileId({ ...stat, ino: stat.ino + size });
+    return { ...snapshot, id, tail, closed: false, closedBy: undefined, streamSeq: undefined, producers: [] };
+  }
+  if (snapshot.json && !endsWithNewline(parts, file, size)) {
+    throw new MillraceError(
+      'STREAM_FILE_CHANGED',
+      `The file of the JSON stream ${snapshot.path} was changed by another program and does not end with a whole line. End it with \\n, or remove it.`,
+    );
+  }
+  return { ...snapshot, tail };
+}
+
+function fileId(stat: { readonly ino: number; readonly birthtimeMs: number }): string {
+  return createHash('sha256').update(fileMark(stat)).digest('base64url').slice(0, FILE_ID_LENGTH);
+}
+
+function endsWithNewline(parts: FileParts, file: string, size: number): boolean {
+  const last = Buffer.alloc(1);
+  parts.fs.read(parts.files.get(file).fd, last, size - 1);
+  return last[0] === NEWLINE;
+}

@@ -1,0 +1,258 @@
+import { crc32 } from 'node:zlib';
+
+/**
+ * The bytes of the journal; docs/journal-format.md describes them. Everything is little-endian, records begin at
+ * multiples of {@link RECORD_ALIGN}.
+ */
+
+export const JOURNAL_VERSION = 1;
+export const SEGMENT_HEADER_BYTES = 64;
+export const RECORD_HEADER_BYTES = 48;
+export const RECORD_ALIGN = 8;
+
+const MAGIC = 'MILLRJNL';
+
+export interface SegmentHeader {
+  /** Counts up with each segment. */
+  readonly number: number;
+  /** Log sequence number of its first record. */
+  readonly firstLsn: number;
+  /** Checksums of its records begin with this, so that what an earlier use of the file left is never valid. */
+  readonly seed: number;
+}
+
+export const RecordType = { create: 1, append: 2, state: 3, delete: 4, forget: 5 } as const;
+export type RecordType = (typeof RecordType)[keyof typeof RecordType];
+
+const FLAG_CLOSE = 1;
+const FLAG_PRODUCER = 2;
+const FLAG_STREAM_SEQ = 4;
+const FLAG_SOFT = 8;
+const FLAG_BODY = 16;
+
+/** A record as the writer gives it. */
+export interface RecordFields {
+  readonly type: RecordType;
+  readonly lsn: number;
+  /** The highest log sequence number known to be on the disk when this one was written. */
+  readonly syncedLsn: number;
+  readonly timeMs: number;
+  /** Path and id of the stream, UTF-8, one after the other. */
+  readonly name: StreamName;
+  /** The offset of the payload; without one the stream's tail. */
+  readonly offset: number;
+  readonly close: boolean;
+  readonly soft: boolean;
+  readonly producer: RecordProducer | undefined;
+  readonly streamSeq: string | undefined;
+  /** JSON: the stream's snapshot (`create`, `state`), or what is known of its file (`delete`). */
+  readonly body: Uint8Array | undefined;
+}
+
+export interface StreamName {
+  readonly bytes: Uint8Array;
+  readonly pathLength: number;
+}
+
+export interface RecordProducer {
+  readonly id: string;
+  readonly epoch: number;
+  readonly seq: number;
+  readonly fence: number;
+}
+
+/** A record as the reader finds it. */
+export interface JournalRecord {
+  readonly type: RecordType;
+  readonly lsn: number;
+  readonly syncedLsn: number;
+  readonly timeMs: number;
+  readonly path: string;
+  readonly id: string;
+  readonly offset: number;
+  readonly close: boolean;
+  readonly soft: boolean;
+  readonly producer: RecordProducer | undefined;
+  readonly streamSeq: string | undefined;
+  readonly body: Uint8Array | undefined;
+  /** Where the payload stands in the segment. */
+  readonly payloadPosition: number;
+  readonly payloadLength: number;
+  readonly crc: number;
+  /** Where the next record begins. */
+  readonly end: number;
+}
+
+export function encodeSegmentHeader(header: { number: number; firstLsn: number; nonce: Uint8Array }): Buffer {
+  const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
+  bytes.write(MAGIC, 0, 'latin1');
+  bytes.writeUInt32LE(JOURNAL_VERSION, 8);
+  bytes.writeUIntLE(header.number, 16, 6);
+  bytes.writeUIntLE(header.firstLsn, 24, 6);
+  bytes.set(header.nonce.subarray(0, 16), 32);
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4)), SEGMENT_HEADER_BYTES - 4);
+  return bytes;
+}
+
+/** A segment's header; `free` where the file holds nothing, `invalid` where it holds something else. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | 'free' | 'invalid' {
+  const head = bytes.subarray(0, SEGMENT_HEADER_BYTES);
+  if (head.every((byte) => byte === 0)) return 'free';
+  if (head.length < SEGMENT_HEADER_BYTES || head.toString('latin1', 0, 8) !== MAGIC) return 'invalid';
+  const seed = head.readUInt32LE(SEGMENT_HEADER_BYTES - 4);
+  if (crc32(head.subarray(0, SEGMENT_HEADER_BYTES - 4)) !== seed) return 'invalid';
+  if (head.readUInt32LE(8) !== JOURNAL_VERSION) return 'invalid';
+  return { number: head.readUIntLE(16, 6), firstLsn: head.readUIntLE(24, 6), seed };
+}
+
+/** How many bytes a record takes in the journal, its payload and the gap behind it included. */
+export function recordBytes(fields: RecordFields, payloadLength: number): number {
+  return align(headBytes(fields) + payloadLength);
+}
+
+/** Bytes of a record before its payload. */
+export function headBytes(fields: RecordFields): number {
+  const { name, producer, streamSeq, body } = fields;
+  let bytes = RECORD_HEADER_BYTES + name.bytes.length;
+  if (producer !== undefined) bytes += 26 + Buffer.byteLength(producer.id);
+  if (streamSeq !== undefined) bytes += 2 + Buffer.byteLength(streamSeq);
+  if (body !== undefined) bytes += 4 + body.length;
+  return bytes;
+}
+
+/**
+ * Writes all of a record but its payload into `into`; returns where the payload begins. {@link sealRecord} completes it.
+ */
+export function encodeRecord(
+  into: Buffer,
+  at: number,
+  fields: RecordFields,
+  payloadLength: number,
+  previousCrc: number,
+): number {
+  const { name, producer, streamSeq, body } = fields;
+  let flags = 0;
+  if (fields.close) flags |= FLAG_CLOSE;
+  if (fields.soft) flags |= FLAG_SOFT;
+  if (producer !== undefined) flags |= FLAG_PRODUCER;
+  if (streamSeq !== undefined) flags |= FLAG_STREAM_SEQ;
+  if (body !== undefined) flags |= FLAG_BODY;
+  const head = headBytes(fields);
+  into.writeUInt32LE(head + payloadLength, at);
+  into.writeUInt32LE(previousCrc, at + 8);
+  into[at + 12] = fields.type;
+  into[at + 13] = flags;
+  into.writeUInt16LE(name.pathLength, at + 14);
+  into.writeUIntLE(fields.lsn, at + 16, 6);
+  into.writeUIntLE(fields.syncedLsn, at + 22, 6);
+  into.writeUIntLE(fields.timeMs, at + 28, 6);
+  into[at + 34] = name.bytes.length - name.pathLength;
+  into[at + 35] = 0;
+  into.writeUIntLE(fields.offset % 2 ** 48, at + 36, 6);
+  into.writeUInt16LE(Math.floor(fields.offset / 2 ** 48), at + 42);
+  into.writeUInt32LE(payloadLength, at + 44);
+  let end = at + RECORD_HEADER_BYTES;
+  into.set(name.bytes, end);
+  end += name.bytes.length;
+  if (producer !== undefined) {
+    into.writeDoubleLE(producer.epoch, end);
+    into.writeDoubleLE(producer.seq, end + 8);
+    into.writeDoubleLE(producer.fence, end + 16);
+    const length = into.write(producer.id, end + 26);
+    into.writeUInt16LE(length, end + 24);
+    end += 26 + length;
+  }
+  if (streamSeq !== undefined) {
+    const length = into.write(streamSeq, end + 2);
+    into.writeUInt16LE(length, end);
+    end += 2 + length;
+  }
+  if (body !== undefined) {
+    into.writeUInt32LE(body.length, end);
+    into.set(body, end + 4);
+    end += 4 + body.length;
+  }
+  return end;
+}
+
+/** Puts the checksum into a record: over all that follows it, payload included. Returns it. */
+export function sealRecord(
+  into: Buffer,
+  at: number,
+  headEnd: number,
+  payload: Uint8Array | undefined,
+  seed: number,
+): number {
+  let crc = crc32(into.subarray(at + 8, headEnd), seed);
+  if (payload !== undefined) crc = crc32(payload, crc);
+  into.writeUInt32LE(crc, at + 4);
+  return crc;
+}
+
+/**
+ * The record at `at`, or undefined where there is no valid one. Says nothing about whether it belongs there: that is
+ * known from `previousCrc`.
+ */
+export function decodeRecord(segment: Buffer, at: number, seed: number): JournalRecord | undefined {
+  if (at + RECORD_HEADER_BYTES > segment.length) return undefined;
+  const length = segment.readUInt32LE(at);
+  if (length < RECORD_HEADER_BYTES || at + length > segment.length) return undefined;
+  const crc = segment.readUInt32LE(at + 4);
+  if (crc32(segment.subarray(at + 8, at + length), seed) !== crc) return undefined;
+
+  const type = segment[at + 12] as RecordType;
+  const flags = segment[at + 13] as number;
+  const pathEnd = at + RECORD_HEADER_BYTES + segment.readUInt16LE(at + 14);
+  const idEnd = pathEnd + (segment[at + 34] as number);
+  let end = idEnd;
+  let producer: RecordProducer | undefined;
+  if ((flags & FLAG_PRODUCER) !== 0) {
+    const idBytes = segment.readUInt16LE(end + 24);
+    producer = {
+      epoch: segment.readDoubleLE(end),
+      seq: segment.readDoubleLE(end + 8),
+      fence: segment.readDoubleLE(end + 16),
+      id: segment.toString('utf8', end + 26, end + 26 + idBytes),
+    };
+    end += 26 + idBytes;
+  }
+  let streamSeq: string | undefined;
+  if ((flags & FLAG_STREAM_SEQ) !== 0) {
+    const bytes = segment.readUInt16LE(end);
+    streamSeq = segment.toString('utf8', end + 2, end + 2 + bytes);
+    end += 2 + bytes;
+  }
+  let body: Uint8Array | undefined;
+  if ((flags & FLAG_BODY) !== 0) {
+    const bytes = segment.readUInt32LE(end);
+    body = segment.subarray(end + 4, end + 4 + bytes);
+    end += 4 + bytes;
+  }
+  return {
+    type,
+    lsn: segment.readUIntLE(at + 16, 6),
+    syncedLsn: segment.readUIntLE(at + 22, 6),
+    timeMs: segment.readUIntLE(at + 28, 6),
+    path: segment.toString('utf8', at + RECORD_HEADER_BYTES, pathEnd),
+    id: segment.toString('utf8', pathEnd, idEnd),
+    offset: segment.readUIntLE(at + 36, 6) + segment.readUInt16LE(at + 42) * 2 ** 48,
+    close: (flags & FLAG_CLOSE) !== 0,
+    soft: (flags & FLAG_SOFT) !== 0,
+    producer,
+    streamSeq,
+    body,
+    payloadPosition: end,
+    payloadLength: segment.readUInt32LE(at + 44),
+    crc,
+    end: at + align(length),
+  };
+}
+
+/** The checksum of the record before, as the record at `at` has it. */
+export function previousCrcAt(segment: Buffer, at: number): number {
+  return segment.readUInt32LE(at + 8);
+}
+
+export function align(bytes: number): number {
+  return Math.ceil(bytes / RECORD_ALIGN) * RECORD_ALIGN;
+}

@@ -1,0 +1,131 @@
+import { constants } from 'node:fs';
+import { join } from 'node:path';
+import { MillraceError } from '../../errors.js';
+import { type FileSystem, readAll } from './file-system.js';
+import type { JournalStart } from './journal.js';
+import {
+  decodeRecord,
+  decodeSegmentHeader,
+  type JournalRecord,
+  previousCrcAt,
+  RECORD_ALIGN,
+  SEGMENT_HEADER_BYTES,
+  type SegmentHeader,
+} from './record.js';
+
+const { O_RDONLY, O_NOFOLLOW } = constants;
+
+/** A segment that was found, with what is needed to read it. */
+export interface Segment {
+  readonly path: string;
+  readonly header: SegmentHeader;
+  readonly bytes: number;
+}
+
+/** The journal as it was left. */
+export interface FoundJournal {
+  /** In the order in which they were written. */
+  readonly segments: readonly Segment[];
+  readonly slots: JournalStart['slots'];
+}
+
+/**
+ * Finds the segments of a journal.
+ * Throws `JOURNAL_CORRUPT` where a header cannot be read or a segment between two others is missing.
+ */
+export async function findSegments(fs: FileSystem, directory: string): Promise<FoundJournal> {
+  const segments: Segment[] = [];
+  const slots: { path: string; number: number; bytes: number }[] = [];
+  for (const { name, kind } of await fs.readdir(directory)) {
+    if (kind !== 'file' || !/^\d+\.journal$/.test(name)) continue;
+    const path = join(directory, name);
+    const bytes = fs.stat(path)?.size ?? 0;
+    const header = decodeSegmentHeader(readPart(fs, path, Math.min(SEGMENT_HEADER_BYTES, bytes)));
+    if (header === 'invalid') throw corrupt(path, 0, 'the header of the segment is damaged');
+    if (header !== 'free') segments.push({ path, header, bytes });
+    slots.push({ path, number: header === 'free' ? 0 : header.number, bytes });
+  }
+  segments.sort((a, b) => a.header.number - b.header.number);
+  for (let index = 1; index < segments.length; index++) {
+    const before = segments[index - 1] as Segment;
+    const segment = segments[index] as Segment;
+    if (segment.header.number !== before.header.number + 1) {
+      throw corrupt(before.path, before.bytes, `segment ${before.header.number + 1}, which follows, is missing`);
+    }
+  }
+  return { segments, slots };
+}
+
+/** A record, with the segment in memory that holds its payload. */
+export interface FoundRecord {
+  readonly record: JournalRecord;
+  readonly segment: Segment;
+}
+
+/**
+ * Reads all records in the order in which they were written, up to where the journal was torn off, and returns the
+ * log sequence number of the last one.
+ *
+ * Records that were being written when everything stopped are expected to be incomplete: nobody was told that they
+ * are safe. But where a record is damaged and a later one says that it was on the disk already, something was lost
+ * that had been acknowledged: `JOURNAL_CORRUPT`.
+ */
+export function readRecords(fs: FileSystem, segments: readonly Segment[], each: (found: FoundRecord) => void): number {
+  let lastLsn = (segments[0]?.header.firstLsn ?? 1) - 1;
+  /** Behind the last record that was read. */
+  let end: { readonly path: string; readonly position: number } | undefined;
+  for (const segment of segments) {
+    const { header, path } = segment;
+    // A segment is only begun when the one before is on the disk.
+    if (header.firstLsn !== lastLsn + 1) {
+      const { position } = end ?? { position: 0 };
+      throw corrupt(end?.path ?? path, position, `record ${lastLsn + 1} is damaged, and ${path} goes on behind it`);
+    }
+    const bytes = readPart(fs, path, segment.bytes);
+    let position = SEGMENT_HEADER_BYTES;
+    let previousCrc = header.seed;
+    for (;;) {
+      const record = decodeRecord(bytes, position, header.seed);
+      if (record === undefined || previousCrcAt(bytes, position) !== previousCrc || record.lsn !== lastLsn + 1) break;
+      each({ record, segment });
+      lastLsn = record.lsn;
+      previousCrc = record.crc;
+      position = record.end;
+    }
+    const later = findLaterRecord(bytes, position, header.seed, lastLsn + 1);
+    if (later !== undefined) {
+      throw corrupt(path, position, `record ${lastLsn + 1} is damaged, and a later one says that it had been safe`);
+    }
+    end = { path, position };
+  }
+  return lastLsn;
+}
+
+/** Any valid record from a position on that was written when `lsn` was on the disk. */
+function findLaterRecord(bytes: Buffer, from: number, seed: number, lsn: number): JournalRecord | undefined {
+  for (let at = from; at + RECORD_ALIGN <= bytes.length; at += RECORD_ALIGN) {
+    if (bytes.readUInt32LE(at) === 0) continue;
+    const record = decodeRecord(bytes, at, seed);
+    if (record !== undefined && record.lsn > lsn && record.syncedLsn >= lsn) return record;
+  }
+  return undefined;
+}
+
+/** The first bytes of a file. */
+function readPart(fs: FileSystem, path: string, bytes: number): Buffer {
+  const fd = fs.open(path, O_RDONLY | O_NOFOLLOW);
+  try {
+    const into = Buffer.allocUnsafeSlow(bytes);
+    return into.subarray(0, readAll(fs, fd, into, 0));
+  } finally {
+    fs.close(fd);
+  }
+}
+
+function corrupt(path: string, position: number, why: string): MillraceError {
+  return new MillraceError(
+    'JOURNAL_CORRUPT',
+    `The journal is damaged in ${path} at byte ${position}: ${why}. Nothing was changed. Restore the root from a backup; or, to go on without the appends that only this journal holds, move the files in its directory away and start again.`,
+    { file: path, position },
+  );
+}
