@@ -34,6 +34,8 @@ export function exitCodeOf(error: unknown): number {
       return EXIT.appenderActive;
     case 'CONNECTION_FAILED':
       return EXIT.unreachable;
+    case 'RESUME_FAILED':
+      return error.details.retryMs === undefined ? EXIT.failed : EXIT.unreachable;
     default:
       return EXIT.failed;
   }

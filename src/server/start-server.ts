@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import { configureServer, createHandler, type Handler, type Log } from '../http/index.js';
-import { createMemoryStore, openFileStore, type Store } from '../log/index.js';
+import { createFileStore, createMemoryStore, type Store } from '../log/index.js';
 import { checkConfig, type ServerConfig } from './config.js';
 import { listen } from './listen.js';
 
@@ -32,7 +32,7 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const config = checkConfig(options);
-  const store = config.root === undefined ? createMemoryStore() : await openFileStore({ root: config.root });
+  const store = config.root === undefined ? createMemoryStore() : await createFileStore({ root: config.root });
   const handler = createHandler({
     store,
     limits: config.limits,
