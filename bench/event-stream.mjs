@@ -5,7 +5,7 @@ import Emittery from 'emittery';
 import { EventStream } from 'millrace/event-stream';
 import mitt from 'mitt';
 import { Subject } from 'rxjs';
-import { figure, ratio, rounds, table } from './measure.mjs';
+import { figure, ratio, rounds, table } from './harness/measure.mjs';
 
 const BURST = 100;
 /** Deliveries per measurement; fewer for contenders that take long for each. */

@@ -4,7 +4,7 @@ import { cpus } from 'node:os';
 
 const [name] = process.argv.slice(2);
 const names = readdirSync(import.meta.dirname)
-  .filter((file) => file.endsWith('.mjs') && !['run.mjs', 'measure.mjs'].includes(file))
+  .filter((file) => file.endsWith('.mjs') && file !== 'run.mjs')
   .map((file) => file.replace('.mjs', ''));
 
 if (name === undefined || !names.includes(name)) {
