@@ -56,7 +56,7 @@ export class HubCore {
   readonly #pending: PendingPublishes;
   /** Resolves at the next change to `connected`. Only while the connection is down. */
   #restored: { readonly promise: Promise<void>; readonly resolve: () => void } | undefined;
-  #checkedName = '';
+  #checkedName: string | undefined;
 
   constructor(driver: Driver | undefined, load: () => Promise<Driver>, limits: HubLimits) {
     this.#load = load;
