@@ -1,4 +1,8 @@
+import { connect } from '@nats-io/transport-node';
+import { afterAll, describe, expect, it } from 'vitest';
 import { nats } from '../../src/hub/drivers/nats.js';
+import { createHub } from '../../src/hub/index.js';
+import { take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
 import { bareNats, startNats } from './start-nats.js';
 
@@ -10,9 +14,84 @@ await driveBroker(
     broker,
     foreign: bareNats(broker.url),
     processModule: `
-    import { nats } from 'millrace/hub/nats';
-    const driver = () => nats({ url: '${broker.url}' });
-  `,
+      import { nats } from 'millrace/hub/nats';
+      const driver = () => nats({ url: '${broker.url}' });
+    `,
     unreachable: () => nats({ url: 'nats://127.0.0.1:1' }),
   }),
+  (broker) => {
+    it('uses a connection that it is given, and leaves it open', async () => {
+      const client = await connect({ servers: broker.url });
+      const hub = createHub(nats({ client }));
+      const subscription = hub.subscribe('own client');
+      await subscription.ready;
+      await hub.publish('own client', 1);
+      expect(await take(subscription, 1)).toEqual([1]);
+      await hub.close();
+      await client.flush();
+      expect(client.isClosed()).toBe(false);
+      await client.close();
+    });
+
+    it("takes the server's limit for messages", async () => {
+      const hub = createHub(nats({ url: broker.url }));
+      await hub.connect();
+      await expect(hub.publish('a', 'x'.repeat(1024 * 1024))).rejects.toMatchObject({
+        code: 'HUB_MESSAGE_TOO_LARGE',
+        details: { bytesMax: 1024 * 1024 },
+      });
+      await hub.close();
+    });
+
+    it.each(['*', 'a.*', 'a.b*', '*.done', 'a..*', '.*'])('finds all channels of the pattern "%s"', async (pattern) => {
+      const hub = createHub(nats({ url: broker.url }));
+      const subscription = hub.subscribe({ pattern });
+      await subscription.ready;
+      const names = ['a', 'a.', 'a.b', 'a.b.c', 'a.bc', 'x.done', '.done', 'a..', 'a..b', '.a', '..'];
+      const matching = new RegExp(`^${pattern.replaceAll('.', '\\.').replaceAll('*', '.*')}$`);
+      const wanted = names.filter((name) => matching.test(name));
+      for (const name of names) await hub.publish(name, name);
+      await hub.publish(pattern.replaceAll('*', 'end.done'), 'end');
+      expect(await take(subscription, wanted.length + 1)).toEqual([...wanted, 'end']);
+      await hub.close();
+    });
+
+    describe('with users', async () => {
+      const guarded = await startNats(['--user', 'me', '--pass', 's:e%c@ret']);
+      afterAll(() => guarded.stop());
+      const url = (credentials: string) => guarded.url.replace('//', `//${credentials}`);
+
+      it('connects with user and password', async () => {
+        const hub = createHub(url(`me:${encodeURIComponent('s:e%c@ret')}@`));
+        await hub.publish('a', 1);
+        await hub.close();
+      });
+
+      it.each(['', 'me:wrong@', 'token@'])('is refused with "%s"', async (credentials) => {
+        const hub = createHub(url(credentials));
+        await expect(hub.connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+        await hub.close();
+      });
+    });
+
+    describe('with permissions', async () => {
+      const limited = await startNats([], {
+        authorization: {
+          users: [{ user: 'me', password: 'pass', permissions: { publish: ['open.>'], subscribe: ['open.>'] } }],
+        },
+      });
+      afterAll(() => limited.stop());
+
+      it('rejects a publish and a subscribe that the server does not allow, and goes on', async () => {
+        const hub = createHub(limited.url.replace('//', '//me:pass@'));
+        const allowed = hub.subscribe('open.a');
+        await allowed.ready;
+        await expect(hub.publish('closed.a', 1)).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+        await expect(hub.subscribe('closed.a').ready).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+        await hub.publish('open.a', 2);
+        expect(await take(allowed, 1)).toEqual([2]);
+        await hub.close();
+      });
+    });
+  },
 );

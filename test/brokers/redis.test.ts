@@ -1,4 +1,8 @@
-import { redis } from '../../src/hub/drivers/redis.js';
+import { createClient, createCluster } from 'redis';
+import { afterAll, describe, expect, it } from 'vitest';
+import { type RedisClientLike, redis } from '../../src/hub/drivers/redis.js';
+import { createHub } from '../../src/hub/index.js';
+import { take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
 import { redisCli, startRedis } from './start-redis.js';
 
@@ -10,9 +14,80 @@ await driveBroker(
     broker,
     foreign: redisCli(broker.cli, broker.port),
     processModule: `
-    import { redis } from 'millrace/hub/redis';
-    const driver = () => redis({ url: '${broker.url}' });
-  `,
+      import { redis } from 'millrace/hub/redis';
+      const driver = () => redis({ url: '${broker.url}' });
+    `,
     unreachable: () => redis({ url: 'redis://127.0.0.1:1' }),
   }),
+  (broker) => {
+    it('uses a client that it is given, and leaves it open', async () => {
+      const client = createClient({ url: broker.url });
+      await client.connect();
+      const hub = createHub(redis({ client: client as unknown as RedisClientLike }));
+      const subscription = hub.subscribe('own client');
+      await subscription.ready;
+      await hub.publish('own client', 1);
+      expect(await take(subscription, 1)).toEqual([1]);
+      await hub.close();
+      expect(await client.ping()).toBe('PONG');
+      expect(client.listenerCount('ready') + client.listenerCount('error')).toBe(0);
+      client.destroy();
+    });
+
+    it('refuses a client that is not open', async () => {
+      const client = createClient({ url: broker.url }) as unknown as RedisClientLike;
+      const hub = createHub(redis({ client }));
+      await expect(hub.connect()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+      await hub.close();
+    });
+
+    it('sees what a subscription by pattern with characters of globs means literally', async () => {
+      const hub = createHub(redis({ url: broker.url }));
+      const subscription = hub.subscribe({ pattern: 'a[b]?\\*' });
+      await subscription.ready;
+      await hub.publish(['ab?\\', 'a[b]x\\', 'a[b]?\\yes'], 'x');
+      const { value } = await subscription.next();
+      expect(value?.channel).toBe('a[b]?\\yes');
+      await hub.close();
+    });
+
+    describe('with a password', async () => {
+      const guarded = await startRedis(['--requirepass', 'secret']);
+      afterAll(() => guarded.stop());
+      const url = (credentials: string) => `redis://${credentials}127.0.0.1:${guarded.port}`;
+
+      it('connects with it', async () => {
+        const hub = createHub(url(':secret@'));
+        await hub.publish('a', 1);
+        await hub.close();
+      });
+
+      it.each(['', ':wrong@', 'nobody:secret@'])('is refused with "%s"', async (credentials) => {
+        const hub = createHub(url(credentials));
+        await expect(hub.connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+        await hub.close();
+      });
+    });
+
+    it('works on a cluster', async () => {
+      const node = await startRedis(['--cluster-enabled', 'yes']);
+      const setup = createClient({ url: node.url });
+      await setup.connect();
+      await setup.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
+      while (!String(await setup.sendCommand(['CLUSTER', 'INFO'])).includes('cluster_state:ok')) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+      }
+      setup.destroy();
+      const cluster = createCluster({ rootNodes: [{ url: node.url }] });
+      await cluster.connect();
+      const hub = createHub(redis({ client: cluster as unknown as RedisClientLike }));
+      const subscription = hub.subscribe(['left', { pattern: 'right*' }]);
+      await subscription.ready;
+      await hub.publish(['left', 'right 1'], 'x');
+      expect(await take(subscription, 2)).toEqual(['x', 'x']);
+      await hub.close();
+      cluster.destroy();
+      await node.stop();
+    });
+  },
 );

@@ -1,20 +1,28 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '@nats-io/transport-node';
 import type { HubDriverSuiteOptions } from '../../src/testing/index.js';
 import { BrokerProcess, brokerFolder, freePorts } from './broker-process.js';
 
-/** Starts nats-server on a free port, without files. */
-export async function startNats(extra: readonly string[] = []) {
+/** Starts nats-server on a free port; `config` becomes its configuration file. */
+export async function startNats(extra: readonly string[] = [], config: object = {}) {
   const programs = await brokerFolder('nats');
   const [port = 0] = await freePorts(1);
-  const args = ['--addr', '127.0.0.1', '--port', `${port}`, ...extra];
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-nats-'));
+  const file = join(folder, 'nats.conf');
+  await writeFile(file, JSON.stringify(config));
+  const args = ['--config', file, '--addr', '127.0.0.1', '--port', `${port}`, ...extra];
   const broker = new BrokerProcess(join(programs, 'nats-server'), args, [port]);
   await broker.start();
   return {
     url: `nats://127.0.0.1:${port}`,
     kill: () => broker.kill(),
     restart: () => broker.start(),
-    stop: () => broker.kill(),
+    async stop() {
+      await broker.kill();
+      await rm(folder, { recursive: true, force: true });
+    },
   };
 }
 

@@ -1,4 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
@@ -7,11 +9,13 @@ import { BrokerProcess, brokerFolder, freePorts } from './broker-process.js';
 
 const run = promisify(execFile);
 
-/** Starts redis-server on a free port, without files. */
+/** Starts redis-server on a free port, without persistence. */
 export async function startRedis(extra: readonly string[] = []) {
   const programs = await brokerFolder('redis');
   const [port = 0] = await freePorts(1);
-  const args = ['--port', `${port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', ...extra];
+  const folder = await mkdtemp(join(tmpdir(), 'millrace-redis-'));
+  const own = ['--port', `${port}`, '--bind', '127.0.0.1', '--dir', folder, '--save', '', '--appendonly', 'no'];
+  const args = [...own, ...extra];
   const broker = new BrokerProcess(join(programs, 'redis-server'), args, [port]);
   await broker.start();
   return {
@@ -20,7 +24,10 @@ export async function startRedis(extra: readonly string[] = []) {
     cli: join(programs, 'redis-cli'),
     kill: () => broker.kill(),
     restart: () => broker.start(),
-    stop: () => broker.kill(),
+    async stop() {
+      await broker.kill();
+      await rm(folder, { recursive: true, force: true });
+    },
   };
 }
 
