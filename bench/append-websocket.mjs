@@ -1,5 +1,6 @@
 // Durable appends of 100 bytes over one acknowledged WebSocket, per second, beside bare programs that write and
 // fdatasync: one that gets the records over a socket, one that has them in memory and commits the same batches.
+import { mkdtempSync } from 'node:fs';
 import { join } from 'node:path';
 import { start } from './harness/child.mjs';
 import { figure, median, ratio, rounds, table } from './harness/measure.mjs';
@@ -32,7 +33,8 @@ async function overSocket(name, server, websocket) {
 
 const results = await rounds({
   bare: () => overSocket('bare', start('bare-append', { file: join(directory, `bare-${runs++}`) }), false),
-  millrace: () => overSocket('millrace', start('millrace-server', { root: join(directory, `root-${runs++}`) }), true),
+  millrace: () =>
+    overSocket('millrace', start('millrace-server', { root: mkdtempSync(join(directory, 'root-')) }), true),
   loop: async () => {
     const program = start('bare-append', { file: join(directory, `loop-${runs++}`) });
     await program.answer();

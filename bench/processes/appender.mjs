@@ -1,6 +1,7 @@
 // Appends records as fast as they are acknowledged, never more than `window` of them unacknowledged.
 // To Millrace: frames of one WebSocket with acknowledgements, made and read by hand so that the load generator is
 // cheap. To a bare program: the records one after the other, answered with the number of those that are durable.
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { options } from './options.mjs';
@@ -76,12 +77,14 @@ function readCounts() {
   }
 }
 
-/** A record as it goes over the wire. The mask is all zeros, which changes nothing. */
+/** A record as it goes over the wire: for a WebSocket masked, as every client must. */
 function onWire(isLast) {
   const data = record(isLast);
-  return websocket ? Buffer.concat([Buffer.from([0x82, 0x80 | RECORD_BYTES, 0, 0, 0, 0]), data]) : data;
+  if (!websocket) return data;
+  const mask = randomBytes(4);
+  return Buffer.concat([Buffer.from([0x82, 0x80 | RECORD_BYTES]), mask, data.map((byte, at) => byte ^ mask[at % 4])]);
 }
-const many = Buffer.concat(new Array(WRITE_RECORDS_MAX).fill(onWire(false)));
+const many = Buffer.concat(Array.from({ length: WRITE_RECORDS_MAX }, () => onWire(false)));
 const wireBytes = many.length / WRITE_RECORDS_MAX;
 const lastOnWire = onWire(true);
 

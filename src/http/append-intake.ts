@@ -44,15 +44,15 @@ export class AppendIntake {
   }
 
   /**
-   * Takes one frame, in a JSON stream its lines. Its bytes are copied before the caller's run of synchronous code has
-   * been followed by another one, so it may be a part of a larger buffer.
+   * Takes one frame, in a JSON stream its lines; or the bytes of several. They are copied before the caller's run of
+   * synchronous code has been followed by another one, so they may be a part of a larger buffer.
    */
-  take(data: Uint8Array): void {
+  take(data: Uint8Array, frames = 1): void {
     if (this.#failure !== undefined) return;
     if (this.#gatheredBytes > 0 && this.#gatheredBytes + data.length > BATCH_BYTES_MAX) this.#flush();
     if (data.length > 0) this.#pieces.push(data);
     this.#gatheredBytes += data.length;
-    this.#gatheredFrames++;
+    this.#gatheredFrames += frames;
     this.#uncommittedBytes += data.length;
     if (!this.#full && this.#uncommittedBytes > this.#bufferBytes) {
       this.#full = true;

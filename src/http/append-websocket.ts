@@ -19,6 +19,7 @@ import { toProblem } from './problem.js';
 import type { StreamRoute } from './route.js';
 import type { StreamUpgrade } from './upgrade.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
+import { readRuns } from './websocket-runs.js';
 
 /** Acknowledgements wait while more than this is queued for a client that does not read them; the last one says it all. */
 const UNREAD_BYTES_MAX = 64 * 1024;
@@ -95,6 +96,11 @@ class AppendConnection {
       });
     }
     this.#ws.on('message', (data: Buffer, isBinary: boolean) => this.#onMessage(data, isBinary));
+    // Small frames come by the thousand. In a JSON stream each has to be looked at by itself.
+    if (!info.json) {
+      const { frameBytesMax } = this.#context.limits;
+      readRuns(this.#ws, this.#socket, frameBytesMax, (data, frames) => this.#onRun(data, frames));
+    }
     // `ws` closes by itself after a frame that is too large or malformed; what came before it is kept.
     this.#ws.on('error', () => {});
     let code = 1006;
@@ -127,8 +133,7 @@ class AppendConnection {
         this.#intake.closeStream();
         return;
       }
-      if (this.#closing)
-        throw new MillraceError('STREAM_CLOSED', 'The close was the last message: send nothing after it.');
+      this.#checkNotClosing();
       const data = this.#session.info.json && message.length > 0 ? encodeJsonLines(message).data : message;
       if (data.length > 0) this.#intake.take(data);
       else if (this.#acknowledges) {
@@ -137,6 +142,22 @@ class AppendConnection {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Many binary messages at once; none is empty. */
+  #onRun(payloads: Uint8Array, frames: number): void {
+    if (this.#over) return;
+    try {
+      this.#checkNotClosing();
+      this.#intake.take(payloads, frames);
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #checkNotClosing(): void {
+    if (!this.#closing) return;
+    throw new MillraceError('STREAM_CLOSED', 'The close was the last message: send nothing after it.');
   }
 
   #onCommitted(appended: Appended, frames: number): void {
