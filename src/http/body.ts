@@ -30,7 +30,7 @@ export function readBody(req: IncomingMessage, bytesMax: number): Promise<Buffer
       else chunks.push(chunk);
     });
     req.on('end', () => resolve(chunks === undefined ? only : Buffer.concat(chunks, size)));
-    req.on('error', () => reject(aborted()));
+    // Node tells of an early end by this alone where nobody listens for errors.
     req.on('close', () => {
       if (!req.complete) reject(aborted());
     });

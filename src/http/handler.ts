@@ -59,6 +59,8 @@ export function createHandler(options: HandlerOptions): Handler {
   }
   const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
   const live = new Set<Live>();
+  /** Those under way. Each counts for the drain; what lasts is in `live` too, with a better way to stop. */
+  const responses = new Set<ServerResponse>();
   let draining = false;
   let emptied: (() => void) | undefined;
 
@@ -70,9 +72,7 @@ export function createHandler(options: HandlerOptions): Handler {
     prefix,
     publicUrl: options.publicUrl?.replace(/\/+$/, ''),
     subscriptions:
-      options.subscriptions === false
-        ? undefined
-        : new SubscriptionManager({ ...options.subscriptions, store, log }),
+      options.subscriptions === false ? undefined : new SubscriptionManager({ ...options.subscriptions, store, log }),
     sessions: new Set(),
     heartbeat: createHeartbeat(limits.heartbeatIntervalMs),
     get draining() {
@@ -84,15 +84,20 @@ export function createHandler(options: HandlerOptions): Handler {
       if (draining) queueMicrotask(() => live.has(entry) && entry.stop());
       return () => {
         live.delete(entry);
-        if (live.size === 0) emptied?.();
+        if (live.size + responses.size === 0) emptied?.();
       };
     },
   };
 
+  /** One function for all responses: their number is that of small appends. */
+  function onClose(this: ServerResponse): void {
+    responses.delete(this);
+    if (live.size + responses.size === 0) emptied?.();
+  }
+
   const answer = async (req: IncomingMessage, res: ServerResponse) => {
-    // Every response counts for the drain; those that last register a better way to stop of their own.
-    const untrack = context.track({ stop: () => {}, abort: () => res.destroy() });
-    res.once('close', untrack);
+    responses.add(res);
+    res.on('close', onClose);
     if (draining) res.shouldKeepAlive = false;
     let route: Route | undefined;
     try {
@@ -125,7 +130,7 @@ export function createHandler(options: HandlerOptions): Handler {
       draining = true;
       context.subscriptions?.close();
       for (const entry of [...live]) entry.stop();
-      if (live.size > 0) {
+      if (live.size + responses.size > 0) {
         let timer: NodeJS.Timeout | undefined;
         await new Promise<void>((resolve) => {
           emptied = resolve;
@@ -134,6 +139,7 @@ export function createHandler(options: HandlerOptions): Handler {
         clearTimeout(timer);
       }
       for (const entry of [...live]) entry.abort();
+      for (const res of [...responses]) res.destroy();
       context.heartbeat.close();
       context.follow.close();
     },

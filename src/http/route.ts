@@ -71,30 +71,36 @@ export function parseRoute(req: IncomingMessage, prefix: string, limits: HttpLim
     );
   }
   // Not `new URL()`: it resolves `..` and would hide from the path check what the client really sent.
-  const below = target.slice(prefix.length);
-  const mark = below.indexOf('?');
-  const pathname = (mark < 0 ? below : below.slice(0, mark)) || '/';
-  const query = new URLSearchParams(mark < 0 ? '' : below.slice(mark + 1));
-  const parts: Target = { method: req.method ?? 'GET', pathname, query };
+  const mark = target.indexOf('?', prefix.length);
+  const pathname = target.slice(prefix.length, mark < 0 ? undefined : mark) || '/';
+  const query = mark < 0 ? NO_QUERY : new URLSearchParams(target.slice(mark + 1));
+  const method = req.method ?? 'GET';
 
   if (pathname === '/-' || pathname.startsWith('/-/')) {
-    return { ...parts, kind: 'millrace', name: pathname.slice(3) };
+    return { method, pathname, query, kind: 'millrace', name: pathname.slice(3) };
   }
-  const reserved = pathname.match(/^(.*?)\/__ds(?:\/(.*))?$/);
+  // Looked for before it is matched: this is the way of every small append.
+  const reserved = pathname.includes('/__ds') ? RESERVED.exec(pathname) : null;
   if (reserved !== null) {
-    return { ...parts, kind: 'subscription', base: reserved[1] ?? '', rest: reserved[2] ?? '' };
+    return { method, pathname, query, kind: 'subscription', base: reserved[1] ?? '', rest: reserved[2] ?? '' };
   }
   const inHeader = req.headers['x-verb'];
-  const named = (typeof inHeader === 'string' && inHeader !== '' ? inHeader : query.get('verb')) ?? '';
+  const verbInHeader = typeof inHeader === 'string' && inHeader !== '';
   return {
-    ...parts,
+    method,
+    pathname,
+    query,
     kind: 'stream',
     stream: publicStreamPath(parseStreamPath(pathname)),
-    verb: parseVerb(named),
-    verbInHeader: typeof inHeader === 'string' && inHeader !== '',
-    live: query.get('live')?.toLowerCase(),
+    verb: verbInHeader ? parseVerb(inHeader) : mark < 0 ? undefined : parseVerb(query.get('verb') ?? ''),
+    verbInHeader,
+    live: mark < 0 ? undefined : query.get('live')?.toLowerCase(),
   };
 }
+
+/** Shared: nobody writes to the query of a route. */
+const NO_QUERY = new URLSearchParams();
+const RESERVED = /^(.*?)\/__ds(?:\/(.*))?$/;
 
 /**
  * Refuses the store's own streams, however their names were encoded: they hold keys and the state of subscriptions.
