@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FollowEngine } from '../follow/index.js';
+import type { Hub } from '../hub/index.js';
 import type { AppendSession, Store } from '../log/index.js';
-import type { Heartbeat } from './heartbeat.js';
 import type { SubscriptionManager } from '../subscriptions/index.js';
+import type { Heartbeat } from './heartbeat.js';
 import type { HttpLimits } from './limits.js';
 import type { MillraceRoute, Route, StreamRoute, SubscriptionRoute } from './route.js';
 
@@ -34,6 +35,8 @@ export interface HttpContext {
   readonly publicUrl: string | undefined;
   /** Undefined where the server has none. */
   readonly subscriptions: SubscriptionManager | undefined;
+  /** Behind `/-/events` and `/-/publish`; undefined where the server has none. */
+  readonly hub: Hub | undefined;
   /** The appenders of now. */
   readonly sessions: Set<AppendSession>;
   readonly heartbeat: Heartbeat;

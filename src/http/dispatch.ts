@@ -4,6 +4,7 @@ import { appendChunked } from './append-chunked.js';
 import type { Exchange, MillraceHandler, StreamHandler } from './context.js';
 import { create } from './create.js';
 import { remove } from './delete.js';
+import { events, publish } from './events.js';
 import { followChunked, liveRaw } from './follow-chunked.js';
 import { get } from './get.js';
 import { head } from './head.js';
@@ -88,7 +89,9 @@ function upgradeRequired({ res }: Exchange): never {
 
 /** Resources below `/-/`, by name. */
 const millraceHandlers: Readonly<Record<string, MillraceHandler>> = {
+  events,
   health,
+  publish,
   streams: listStreams,
 };
 

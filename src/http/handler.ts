@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { MillraceError } from '../errors.js';
 import { createFollowEngine, type FollowEngineLimits } from '../follow/index.js';
+import type { Hub } from '../hub/index.js';
 import type { Store } from '../log/index.js';
 import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
 import type { HttpContext, Live, Log } from './context.js';
@@ -22,6 +23,8 @@ export interface HandlerOptions {
    * out. Default: as each request names them, which is wrong behind a proxy that does not pass `Host` on.
    */
   readonly publicUrl?: string;
+  /** For `/-/events` and `/-/publish`. Default: they do not exist. Stays yours: `close()` does not close it. */
+  readonly hub?: Hub;
   /** Default: nothing is logged. A pino logger fits. */
   readonly log?: Log;
   /** What is not given has the default of `DEFAULT_HTTP_LIMITS`. */
@@ -73,6 +76,7 @@ export function createHandler(options: HandlerOptions): Handler {
     publicUrl: options.publicUrl?.replace(/\/+$/, ''),
     subscriptions:
       options.subscriptions === false ? undefined : new SubscriptionManager({ ...options.subscriptions, store, log }),
+    hub: options.hub,
     sessions: new Set(),
     heartbeat: createHeartbeat(limits.heartbeatIntervalMs),
     get draining() {

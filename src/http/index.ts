@@ -1,4 +1,18 @@
 export { configureServer, DEFAULT_SERVER_TIMEOUTS, type ServerTimeouts } from './configure-server.js';
 export type { Log } from './context.js';
+export {
+  DEFAULT_EVENTS_HEARTBEAT_MS,
+  DEFAULT_EVENTS_MAX_LAG,
+  type SendEventsOptions,
+  sendEvents,
+} from './events-sse.js';
+export {
+  DEFAULT_SOCKET_CHANNELS_MAX,
+  DEFAULT_SOCKET_MESSAGE_BYTES_MAX,
+  DEFAULT_SOCKET_PUBLISHES_MAX,
+  type EventSocketOptions,
+  sendEventsOverWebSocket,
+  serveEventSocket,
+} from './events-websocket.js';
 export { createHandler, type Handler, type HandlerOptions } from './handler.js';
 export { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';

@@ -20,6 +20,8 @@ export interface HttpLimits {
   readonly resumeGraceMs: number;
   /** Followers, of all kinds, at one time: `TOO_MANY_FOLLOWERS` beyond it. */
   readonly followersMax: number;
+  /** How many events of a hub a slow SSE or WebSocket client may be behind; then it is told of a gap. */
+  readonly eventsMaxLag: number;
   /** Appender sessions at one time: `TOO_MANY_APPENDERS` beyond it. */
   readonly appendersMax: number;
   /** How long `close()` waits for clients before it cuts them off. */
@@ -37,6 +39,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   heartbeatIntervalMs: 10_000,
   resumeGraceMs: 10_000,
   followersMax: 100_000,
+  eventsMaxLag: 1024,
   appendersMax: 10_000,
   drainMs: 10_000,
 };

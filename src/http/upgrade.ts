@@ -4,6 +4,7 @@ import { type WebSocket, WebSocketServer } from 'ws';
 import { MillraceError } from '../errors.js';
 import { appendWebSocket } from './append-websocket.js';
 import type { Exchange, HttpContext } from './context.js';
+import { eventSocket } from './events.js';
 import { followWebSocket, liveWebSocket } from './follow-websocket.js';
 import { sendProblem } from './problem.js';
 import { type MillraceRoute, parseRoute, type Route, type StreamRoute } from './route.js';
@@ -29,7 +30,7 @@ export type StreamUpgrade = (exchange: UpgradeExchange<StreamRoute>) => void | P
 export type MillraceUpgrade = (exchange: UpgradeExchange<MillraceRoute>) => void | Promise<void>;
 
 /** WebSockets below `/-/`, by name. */
-const millraceUpgrades: Readonly<Record<string, MillraceUpgrade>> = {};
+const millraceUpgrades: Readonly<Record<string, MillraceUpgrade>> = { events: eventSocket };
 
 /** Makes the `upgrade` listener. `answer` is the one for ordinary requests. */
 export function createUpgrade(

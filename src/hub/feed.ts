@@ -5,8 +5,8 @@ import type { ChannelSink, DriverSubscription, Gap } from './driver.js';
 import { patternMatcher } from './names.js';
 import type { HubSubscription } from './subscription.js';
 
-/** A subscriber is at most this many events, or an eighth, further behind than `maxLag`. */
-const LAG_CHECK_INTERVAL_MAX = 1024;
+/** A subscriber is at most this many events further behind than its `maxLag`. */
+const LAG_CHECK_INTERVAL_MAX = 128;
 
 /** How the messages of a hub are read: known for sure only once its driver is loaded. */
 export interface Coding {
@@ -87,7 +87,6 @@ export class Feed {
   readonly key: string;
   readonly channels: readonly Channel[];
   readonly stream = new EventStream<HubEvent>();
-  readonly #maxLag: number;
   /** How many events may come until the lag of the subscribers is looked at again. */
   readonly #lagCheckInterval: number;
   #untilLagCheck: number;
@@ -96,7 +95,6 @@ export class Feed {
   constructor(key: string, channels: readonly Channel[], maxLag: number) {
     this.key = key;
     this.channels = channels;
-    this.#maxLag = maxLag;
     this.#lagCheckInterval = Math.max(1, Math.min(LAG_CHECK_INTERVAL_MAX, Math.floor(maxLag / 8)));
     this.#untilLagCheck = this.#lagCheckInterval;
     for (const channel of channels) channel.feeds = [...channel.feeds, this];
@@ -108,7 +106,7 @@ export class Feed {
     // Looked at now and then, so that a delivery costs nothing for it: a bound in the stream would cost each one.
     if (--this.#untilLagCheck === 0) {
       this.#untilLagCheck = this.#lagCheckInterval;
-      for (const subscription of this.subscriptions) subscription.limitLag(this.#maxLag);
+      for (const subscription of this.subscriptions) subscription.limitLag();
     }
   }
 

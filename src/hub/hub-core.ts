@@ -110,6 +110,7 @@ export class HubCore {
       resume: options.after === undefined ? undefined : this.#resume(feed, options.after, ready),
       onGap: options.onGap,
       whenLagging: options.whenLagging ?? 'gap',
+      maxLag: Math.min(options.maxLag ?? this.#limits.maxLag, this.#limits.maxLag),
       signal: options.signal,
       leave: (each) => this.#leave(feed, each),
     });

@@ -51,6 +51,8 @@ export interface SubscribeOptions {
    * fails with `HUB_LAGGED`.
    */
   readonly whenLagging?: LagPolicy;
+  /** How many messages this subscriber may be behind, where that is less than the hub's `maxLag`. */
+  readonly maxLag?: number;
 }
 
 /** Options of {@link Hub.subscribe} for those who want messages only in the iteration. */

@@ -15,6 +15,7 @@ export interface SubscriptionSetup {
   readonly resume: Promise<Resumed> | undefined;
   readonly onGap: ((event: HubGap) => void) | undefined;
   readonly whenLagging: LagPolicy;
+  readonly maxLag: number;
   readonly signal: AbortSignal | undefined;
   /** Called once, when the subscription needs the feed no more. */
   readonly leave: (subscription: HubSubscription) => void;
@@ -152,7 +153,8 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
    * Bounds what the feed keeps for this subscriber: one that is too far behind skips to the newest event, and is told so,
    * or is ended.
    */
-  limitLag(maxLag: number): void {
+  limitLag(): void {
+    const { maxLag } = this.#setup;
     const { lag } = this.#events;
     if (lag <= maxLag || this.#ended) return;
     if (this.#setup.whenLagging === 'disconnect') {

@@ -1,0 +1,159 @@
+import { type IncomingMessage, OutgoingMessage, type ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import { MillraceError } from '../errors.js';
+import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
+import { encodeChunk } from '../wire/chunked.js';
+import { encodeSseEvent, positionOfEventId, SSE_HEARTBEAT, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
+import { EncodedEvents } from './encoded-events.js';
+import { sendProblem } from './problem.js';
+import { baseHeaders } from './security-headers.js';
+
+/** Options of {@link sendEvents}. */
+export interface SendEventsOptions {
+  /** How often a comment is sent, so that nothing in between takes the connection for dead (default 10 s). */
+  readonly heartbeatIntervalMs?: number;
+  /** How many events a slow client may be behind (default {@link DEFAULT_EVENTS_MAX_LAG}). */
+  readonly maxLag?: number;
+  /** What happens then: the client is told of a `gap` (default), or its connection is closed. */
+  readonly whenLagging?: LagPolicy;
+  /** What the `event:` field of a message holds (default `message`: it is left out). */
+  readonly label?: SseLabel;
+  /** Where to go on (default: the request's `Last-Event-ID`). */
+  readonly lastEventId?: string;
+  /** Ends the response properly when it aborts. */
+  readonly signal?: AbortSignal;
+}
+
+/** Default of {@link SendEventsOptions.heartbeatIntervalMs}: the seed's. */
+export const DEFAULT_EVENTS_HEARTBEAT_MS = 10_000;
+/** Default of `maxLag` of SSE and WebSocket clients. */
+export const DEFAULT_EVENTS_MAX_LAG = 1024;
+
+/** Each event is encoded once for all responses that send it the same way. */
+const encoded = {
+  message: new EncodedEvents((event) => encodeSseEvent(event, 'message')),
+  channel: new EncodedEvents((event) => encodeSseEvent(event, 'channel')),
+};
+const chunked = {
+  message: new EncodedEvents((event) => encodeChunk(encoded.message.of(event))),
+  channel: new EncodedEvents((event) => encodeChunk(encoded.channel.of(event))),
+};
+
+/**
+ * Answers a request with the messages of some channels as server-sent events (`text/event-stream`), for as long as the
+ * client stays: `data: <json>` for each. Works in any Node server, behind any framework.
+ *
+ * - The headers are sent once the broker has confirmed the subscription. If it does not, and for channels that cannot
+ *   be, the answer is `application/problem+json` with the code of the error.
+ * - Each message carries an id; a client that comes back with `Last-Event-ID` goes on from there where the broker keeps a
+ *   history, and gets an event `gap` where something is missing.
+ * - A client that reads slowly costs at most `maxLag` events, then it is told of a gap or cut off.
+ *
+ * Resolves when the response is over. Never rejects.
+ */
+export async function sendEvents(
+  request: IncomingMessage,
+  response: ServerResponse,
+  hub: Hub,
+  channels: string | Pattern | readonly (string | Pattern)[],
+  options: SendEventsOptions = {},
+): Promise<void> {
+  const { label = 'message', maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap', signal } = options;
+  const lastEventId = options.lastEventId ?? singleHeader(request.headers['last-event-id']);
+  let subscription: HubSubscription<HubEvent>;
+  try {
+    subscription = hub.subscribe(channels, {
+      maxLag,
+      whenLagging,
+      ...(lastEventId === undefined ? {} : { after: positionOfEventId(lastEventId) }),
+    });
+    response.once('close', () => subscription.close());
+    if (response.destroyed) subscription.close();
+    await subscription.ready;
+  } catch (error) {
+    if (!response.destroyed) sendProblem({ req: request, res: response, context: { log: SILENT } }, error);
+    return;
+  }
+  if (response.destroyed) return;
+
+  request.socket.setTimeout(0);
+  if (request.socket instanceof Socket) request.socket.setNoDelay(true);
+  response.writeHead(200, {
+    ...baseHeaders,
+    'Content-Type': 'text/event-stream',
+    // Nothing in between may keep it, change it, or hold it back (the last is nginx's own).
+    'Cache-Control': 'no-cache, no-store, no-transform',
+    'X-Accel-Buffering': 'no',
+  });
+  response.flushHeaders();
+  const output = openOutput(response, label);
+  output.comment(SSE_SUBSCRIBED);
+  const onAbort = () => subscription.close();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  const heartbeat = setInterval(
+    () => output.comment(SSE_HEARTBEAT),
+    options.heartbeatIntervalMs ?? DEFAULT_EVENTS_HEARTBEAT_MS,
+  );
+  try {
+    if (signal?.aborted) onAbort();
+    await subscription.consume(output.send);
+  } catch {
+    // Too slow, or the hub lost what it needs for this subscriber: the client comes back and is told of the gap.
+  } finally {
+    clearInterval(heartbeat);
+    signal?.removeEventListener('abort', onAbort);
+    output.detach();
+    if (!response.destroyed) response.end();
+  }
+}
+
+/** Where encoded events go. */
+interface Output {
+  /** Answers with a promise when the client has to catch up first. */
+  send(event: HubEvent): Promise<void> | undefined;
+  /** Left out while the client has not taken what was sent before. */
+  comment(bytes: Uint8Array): void;
+  /** Lets go of the socket. */
+  detach(): void;
+}
+
+/**
+ * Where nothing stands between the response and its socket, the bytes go straight there, chunk frames included: all
+ * clients share them, and a delivery costs one `write`.
+ */
+function openOutput(response: ServerResponse, label: SseLabel): Output {
+  const { socket } = response;
+  const isPlain = response instanceof OutgoingMessage && response.write === OutgoingMessage.prototype.write;
+  const direct = isPlain && socket instanceof Socket ? socket : undefined;
+  const target = direct ?? response;
+  const isChunked = direct !== undefined && response.chunkedEncoding;
+  const events = (isChunked ? chunked : encoded)[label];
+  let resume: (() => void) | undefined;
+  const onReady = () => {
+    resume?.();
+    resume = undefined;
+  };
+  target.on('drain', onReady);
+  response.once('close', onReady);
+  return {
+    send(event) {
+      if (target.write(events.of(event)) || target.destroyed) return undefined;
+      return new Promise((resolve) => {
+        resume = resolve;
+      });
+    },
+    comment(bytes) {
+      if (!target.writableNeedDrain && !target.destroyed) target.write(isChunked ? encodeChunk(bytes) : bytes);
+    },
+    detach() {
+      target.off('drain', onReady);
+    },
+  };
+}
+
+function singleHeader(value: string | string[] | undefined): string | undefined {
+  if (Array.isArray(value)) throw new MillraceError('INVALID_REQUEST', 'Send one Last-Event-ID.');
+  return value;
+}
+
+const SILENT = { debug() {}, info() {}, warn() {}, error() {} };

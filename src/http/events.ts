@@ -1,0 +1,125 @@
+import { MillraceError } from '../errors.js';
+import type { Hub, Pattern } from '../hub/index.js';
+import type { SseLabel } from '../wire/events.js';
+import { readBody } from './body.js';
+import type { HttpContext, MillraceHandler } from './context.js';
+import { sendEvents } from './events-sse.js';
+import { serveEventSocket } from './events-websocket.js';
+import { requireMethod } from './respond.js';
+import { baseHeaders } from './security-headers.js';
+import type { MillraceUpgrade } from './upgrade.js';
+
+/** How many `channel` and `pattern` parameters one URL may have. */
+export const CHANNELS_PER_REQUEST_MAX = 64;
+
+/** `GET /-/events?channel=…&pattern=…`: server-sent events. See docs/events.md. */
+export const events: MillraceHandler = async (exchange) => {
+  requireMethod(exchange, 'GET');
+  const { req, res, route, context } = exchange;
+  const hub = requireHub(context);
+  const targets = targetsOf(route.query);
+  const release = admit(context);
+  const stop = new AbortController();
+  const untrack = context.track({ stop: () => stop.abort(), abort: () => res.destroy() });
+  const lastEventId = route.query.get('lastEventId');
+  try {
+    await sendEvents(req, res, hub, targets, {
+      ...limitsOf(context),
+      signal: stop.signal,
+      label: labelOf(route.query),
+      ...(lastEventId === null ? {} : { lastEventId }),
+    });
+  } finally {
+    untrack();
+    release();
+  }
+};
+
+/** The same over WebSocket; there the client may also follow other channels, leave them, and publish. */
+export const eventSocket: MillraceUpgrade = async ({ route, context, socket, accept }) => {
+  const hub = requireHub(context);
+  const targets = route.query.size === 0 ? [] : targetsOf(route.query);
+  const release = admit(context);
+  const ws = accept();
+  if (ws === undefined) return release();
+  const stop = new AbortController();
+  const untrack = context.track({ stop: () => stop.abort(), abort: () => ws.terminate() });
+  await serveEventSocket(ws, socket, hub, targets, { ...limitsOf(context), signal: stop.signal });
+  untrack();
+  release();
+};
+
+/**
+ * `POST /-/publish?channel=…`: the body is the message: JSON, or, of any other declared type than JSON and the form
+ * type that curl declares by default, the bytes as they are. 204 when the broker has taken it.
+ */
+export const publish: MillraceHandler = async (exchange) => {
+  requireMethod(exchange, 'POST');
+  const { req, res, route, context } = exchange;
+  const hub = requireHub(context);
+  const channels = route.query.getAll('channel');
+  if (channels.length === 0 || channels.length > CHANNELS_PER_REQUEST_MAX) throw channelsMissing();
+  const body = await readBody(req, context.limits.bodyBytesMax);
+  await hub.publish(channels, messageOf(body, req.headers['content-type']));
+  res.writeHead(204, baseHeaders).end();
+};
+
+function messageOf(body: Buffer, contentType = 'application/json'): unknown {
+  const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  if (type !== 'application/x-www-form-urlencoded' && type !== 'application/json' && !type.endsWith('+json')) {
+    return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
+  }
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch {
+    throw new MillraceError(
+      'INVALID_JSON',
+      'The message is not JSON: send JSON, or another Content-Type (application/octet-stream) for bytes as they are.',
+    );
+  }
+}
+
+function requireHub({ hub }: HttpContext): Hub {
+  if (hub === undefined) throw new MillraceError('NOT_FOUND', 'This server has no hub.');
+  return hub;
+}
+
+function targetsOf(query: URLSearchParams): (string | Pattern)[] {
+  const patterns = query.getAll('pattern').map((pattern) => ({ pattern }));
+  const targets = [...query.getAll('channel'), ...patterns];
+  if (targets.length === 0 || targets.length > CHANNELS_PER_REQUEST_MAX) throw channelsMissing();
+  return targets;
+}
+
+function channelsMissing(): MillraceError {
+  return new MillraceError(
+    'INVALID_REQUEST',
+    `Name channels like this: ?channel=a&channel=b, from one to ${CHANNELS_PER_REQUEST_MAX}.`,
+  );
+}
+
+function labelOf(query: URLSearchParams): SseLabel {
+  const label = query.get('label') ?? 'message';
+  if (label === 'message' || label === 'channel') return label;
+  throw new MillraceError('INVALID_REQUEST', 'label must be message or channel.');
+}
+
+function limitsOf({ limits }: HttpContext) {
+  return { heartbeatIntervalMs: limits.heartbeatIntervalMs, maxLag: limits.eventsMaxLag };
+}
+
+/** How many follow channels now, by handler. */
+const followers = new WeakMap<HttpContext, number>();
+
+/** Counts one more; the answer takes it back. */
+function admit(context: HttpContext): () => void {
+  const { followersMax } = context.limits;
+  const count = followers.get(context) ?? 0;
+  if (count >= followersMax) {
+    throw new MillraceError('TOO_MANY_FOLLOWERS', 'The server has as many followers as it may: try again later.', {
+      followersMax,
+    });
+  }
+  followers.set(context, count + 1);
+  return () => followers.set(context, (followers.get(context) ?? 1) - 1);
+}
