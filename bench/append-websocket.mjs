@@ -6,7 +6,7 @@ import { start } from './harness/child.mjs';
 import { figure, median, ratio, rounds, table } from './harness/measure.mjs';
 import { temporaryDirectory } from './harness/temporary.mjs';
 
-const RECORDS = 500_000;
+const RECORDS = 2_000_000;
 /** Records that the client has under way: 4 MiB is what a server takes before it makes its client wait. */
 const WINDOW = 32_768;
 
@@ -20,7 +20,7 @@ async function overSocket(name, server, websocket) {
   const { port } = await server.answer();
   const appender = start('appender', { port, path: '/append.bin', websocket });
   await appender.answer();
-  await appender.ask({ records: RECORDS / 5, window: WINDOW });
+  await appender.ask({ records: RECORDS / 4, window: WINDOW });
   const before = await server.ask('usage');
   const { seconds, acknowledgements } = await appender.ask({ records: RECORDS, window: WINDOW });
   const after = await server.ask('usage');

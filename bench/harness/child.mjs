@@ -25,13 +25,18 @@ export function start(name, options = {}) {
   return {
     /** The next message. */
     async answer() {
-      const signal = AbortSignal.timeout(ANSWER_MS_MAX);
+      const answered = new AbortController();
+      const signal = AbortSignal.any([answered.signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
       const ended = once(child, 'exit', { signal }).then(([code]) => {
         throw new Error(`${name} ended with ${code} before it answered`);
       });
-      ended.catch(() => {});
-      const [message] = await Promise.race([once(child, 'message', { signal }), ended]);
-      return message;
+      try {
+        const [message] = await Promise.race([once(child, 'message', { signal }), ended]);
+        return message;
+      } finally {
+        ended.catch(() => {});
+        answered.abort();
+      }
     },
     /** Sends a message and waits for the answer. */
     ask(message) {
