@@ -1,0 +1,92 @@
+import { Buffer } from 'node:buffer';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dial, serve, type TestServer, until } from './test-server.js';
+import { open } from './test-socket.js';
+
+const INTERVAL_MS = 60;
+
+let server: TestServer;
+
+beforeEach(async () => {
+  server = await serve({ limits: { heartbeatIntervalMs: INTERVAL_MS } });
+});
+
+afterEach(() => server.close());
+
+const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const isFree = async (path: string) => !(await server.store.stat(path)).appender;
+
+describe('an appender', () => {
+  it('is pinged at once, and is never cut off for being idle', async () => {
+    let pings = 0;
+    const appender = await open(server, '/foo.txt?verb=append');
+    appender.ws.on('ping', () => pings++);
+    await until(() => pings > 3);
+    await later(10 * INTERVAL_MS);
+    expect(await isFree('foo.txt')).toBe(false);
+    appender.ws.send('still here');
+    await until(async () => (await server.store.stat('foo.txt')).tail === 10);
+  });
+
+  it('that answered and then falls silent is cut off, and the stream is free', async () => {
+    const appender = await open(server, '/foo.txt?verb=append', { autoPong: false });
+    // The first ping may have come with the handshake: an answer nobody asked for counts as well.
+    appender.ws.pong();
+    await until(() => isFree('foo.txt'), 20 * INTERVAL_MS);
+    expect((await appender.closed).code).toBe(1006);
+  });
+
+  it('that never answers is not pinged again, nor cut off', async () => {
+    let pings = 0;
+    const appender = await open(server, '/foo.txt?verb=append', { autoPong: false });
+    appender.ws.on('ping', () => pings++);
+    await later(10 * INTERVAL_MS);
+    expect(await isFree('foo.txt')).toBe(false);
+    expect(pings).toBeLessThanOrEqual(1);
+  });
+
+  it('that is an original client is sent nothing at all: it does not read', async () => {
+    const socket = await dial(server);
+    socket.write(
+      'GET /foo.txt HTTP/1.1\r\nHost: x\r\nX-Verb: APPEND\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+    );
+    let received = '';
+    socket.on('data', (data) => {
+      received += data.toString('latin1');
+    });
+    await until(() => received.endsWith('\r\n\r\n'));
+    await later(5 * INTERVAL_MS);
+    expect(received.endsWith('\r\n\r\n')).toBe(true);
+    socket.destroy();
+    await until(() => isFree('foo.txt'));
+  });
+
+  it('that is held back for too much data is not taken for silent', async () => {
+    await server.close();
+    server = await serve({ limits: { heartbeatIntervalMs: INTERVAL_MS, appendBufferBytes: 1 } });
+    const appender = await open(server, '/foo.txt?verb=append');
+    const end = Date.now() + 10 * INTERVAL_MS;
+    let sent = 0;
+    while (Date.now() < end) {
+      appender.ws.send(Buffer.alloc(100_000));
+      sent += 100_000;
+      await later(5);
+    }
+    await until(async () => (await server.store.stat('foo.txt')).tail === sent);
+    expect(await isFree('foo.txt')).toBe(false);
+  });
+});
+
+describe('a follower', () => {
+  it('is pinged, and owes no answer', async () => {
+    const session = await server.store.acquire('foo.txt', { create: {} });
+    let pings = 0;
+    const follower = await open(server, '/foo.txt?verb=follow', { autoPong: false });
+    follower.ws.on('ping', () => pings++);
+    await until(() => pings > 5);
+    await session.append(Buffer.from('still served'));
+    await follower.has(12);
+    await session.release();
+    expect((await follower.closed).code).toBe(1000);
+  });
+});
