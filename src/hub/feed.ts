@@ -1,5 +1,5 @@
 import { EventStream } from '../event-stream/index.js';
-import type { HubEvent } from './channels.js';
+import type { HubEvent, HubMessage } from './channels.js';
 import type { Codec } from './codec.js';
 import type { ChannelSink, DriverSubscription, Gap } from './driver.js';
 import { patternMatcher } from './names.js';
@@ -42,7 +42,7 @@ export class Channel implements ChannelSink<unknown> {
 
   message(channel: string, payload: unknown, id?: string): void {
     if (this.#matches !== undefined && !this.#matches(channel)) return;
-    if (id !== undefined) this.position = id;
+    if (id !== undefined && this.pattern === undefined) this.position = id;
     const event = this.decode(channel, payload);
     for (const feed of this.feeds) feed.publish(event, id);
   }
@@ -101,8 +101,7 @@ export class Feed {
   }
 
   publish(event: HubEvent, id: string | undefined): void {
-    if (id === undefined || event.gap !== undefined) this.stream.publish(event);
-    else this.stream.publish({ ...event, id: this.channels.length === 1 ? id : this.#positions() });
+    this.stream.publish(id === undefined || event.gap !== undefined ? event : this.#withPosition(event));
     // Looked at now and then, so that a delivery costs nothing for it: a bound in the stream would cost each one.
     if (--this.#untilLagCheck === 0) {
       this.#untilLagCheck = this.#lagCheckInterval;
@@ -116,8 +115,16 @@ export class Feed {
     return this.channels.filter((channel) => channel.feeds.length === 0);
   }
 
-  #positions(): string {
-    return formatPositions(this.channels.map(({ name, pattern, position }) => [name, pattern ? undefined : position]));
+  #withPosition(event: HubMessage): HubMessage {
+    const position = this.#position();
+    return position === undefined ? event : { ...event, id: position };
+  }
+
+  /** Where a subscriber stands that has read everything; nowhere if it follows patterns only. */
+  #position(): string | undefined {
+    const [only, ...others] = this.channels;
+    if (others.length === 0) return only?.position;
+    return formatPositions(this.channels.map(({ name, position }) => [name, position])) || undefined;
   }
 }
 

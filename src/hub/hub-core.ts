@@ -63,7 +63,9 @@ export class HubCore {
     this.#limits = limits;
     this.#coding = { codec: limits.codec ?? jsonCodec };
     this.#messageBytesMax = limits.messageBytesMax;
-    this.#pending = new PendingPublishes(limits.publishesMax, limits.publishTimeoutMs);
+    this.#pending = new PendingPublishes(limits.publishesMax, limits.publishTimeoutMs, (error) =>
+      unavailable(error, this.#driver?.name),
+    );
     if (driver !== undefined) this.#adopt(driver);
   }
 

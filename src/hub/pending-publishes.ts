@@ -15,9 +15,12 @@ export class PendingPublishes {
   readonly #pending = new Set<Pending>();
   readonly #countMax: number;
   readonly #timeoutMs: number;
+  readonly #explain: (error: unknown) => MillraceError;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(countMax: number, timeoutMs: number) {
+  /** `explain` makes errors of ours of those of drivers. */
+  constructor(countMax: number, timeoutMs: number, explain: (error: unknown) => MillraceError) {
+    this.#explain = explain;
     this.#countMax = countMax;
     this.#timeoutMs = timeoutMs;
   }
@@ -44,7 +47,7 @@ export class PendingPublishes {
         },
         (error: unknown) => {
           this.#pending.delete(pending);
-          reject(error);
+          reject(this.#explain(error));
         },
       );
     });

@@ -227,7 +227,7 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
 
   /** Whether a live event was read already as part of the history. */
   #isSeen(event: HubEvent): boolean {
-    if (this.#seen === undefined || event.gap !== undefined || event.id === undefined) return false;
+    if (this.#seen === undefined || event.pattern !== undefined || event.id === undefined) return false;
     const last = this.#seen.get(event.channel);
     if (last === undefined) return false;
     if (idOfChannel(event.id, event.channel) <= last) return true;
