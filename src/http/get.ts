@@ -1,9 +1,9 @@
-import type { ServerResponse } from 'node:http';
 import { MillraceError } from '../errors.js';
 import type { StreamInfo } from '../log/index.js';
 import { matchesEntityTag } from '../wire/headers.js';
 import { formatOffset } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
+import { drained } from './drained.js';
 import { parseRange } from './range.js';
 import { read } from './read.js';
 import type { StreamRoute } from './route.js';
@@ -12,7 +12,7 @@ import { baseFields, positionFields } from './stream-fields.js';
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
 export const get: StreamHandler = async (exchange) => {
   const info = await exchange.context.store.stat(exchange.route.stream);
-  // The messages of a JSON stream are read as an array, a piece at a time.
+  // The messages of a JSON stream are read as an array.
   if (info.json) await read(exchange);
   else await sendContent(exchange, info, 0);
 };
@@ -85,17 +85,4 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
 /** `If-Range` (RFC 9110, section 13.1.5): a part only if the whole is still what the client has a part of. */
 function rangeApplies(ifRange: string | undefined, tag: string): boolean {
   return ifRange === undefined || ifRange === tag;
-}
-
-function drained(res: ServerResponse): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const settle = () => {
-      res.off('drain', settle);
-      res.off('close', settle);
-      if (res.destroyed) reject(new Error('The client went away.'));
-      else resolve();
-    };
-    res.on('drain', settle);
-    res.on('close', settle);
-  });
 }

@@ -4,7 +4,7 @@ export interface HttpLimits {
   readonly urlBytesMax: number;
   /** Largest body of one request that is appended as a whole: `BODY_TOO_LARGE` beyond it. */
   readonly bodyBytesMax: number;
-  /** About how many bytes one catch-up or long-poll answer holds; the rest is had by asking again. */
+  /** About how many bytes are read at once; a long-poll answers with no more, a catch-up read piece by piece. */
   readonly readBytesMax: number;
   /** How long a long-poll waits for data before it is answered 204. */
   readonly longPollTimeoutMs: number;

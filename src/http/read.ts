@@ -2,17 +2,20 @@ import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
 import type { ReadResult, StreamInfo } from '../log/store.js';
 import { matchesEntityTag } from '../wire/headers.js';
-import { jsonArrayOf } from '../wire/json.js';
+import { jsonArrayOf, jsonArrayPart } from '../wire/json.js';
 import { OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
-import type { StreamHandler } from './context.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { drained } from './drained.js';
+import type { StreamRoute } from './route.js';
 import { baseFields, type Fields, positionFields } from './stream-fields.js';
 
 /** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
 export const CACHE_SECONDS_MAX = 60;
 const STALE_SECONDS = 300;
 
-/** `GET`: what there is from an offset on, at most one piece (Durable Streams, section 5.6). */
-export const read: StreamHandler = async ({ req, res, route, context }) => {
+/** `GET`: what there is from an offset on (Durable Streams, section 5.6). */
+export const read: StreamHandler = async (exchange) => {
+  const { req, res, route, context } = exchange;
   const start = startOffset(route.query) ?? 0;
   const { store, limits } = context;
   if (start === OFFSET_NOW) {
@@ -28,15 +31,53 @@ export const read: StreamHandler = async ({ req, res, route, context }) => {
     res.end(body);
     return;
   }
-  const range = rangeOf(start, await store.read(route.stream, start, { maxBytes: limits.readBytesMax }));
+  const first = await store.read(route.stream, start, { maxBytes: limits.readBytesMax });
+  const { info } = first;
+  // All of it in any case: clients that only catch up, the official ones among them, ask once. What is more than one
+  // piece is sent piece by piece, in constant memory.
+  const range: Range = { info, start, next: info.tail, data: first.data, upToDate: true, closed: info.closed };
   if (matchesEntityTag(req.headers['if-none-match'], entityTag(range))) {
     res.writeHead(304, rangeFields(req, range)).end();
     return;
   }
-  const body = bodyOf(range.info, range.data);
-  res.writeHead(200, [...rangeFields(req, range), ...contentFields(range.info, body)]);
+  if (first.next < info.tail) {
+    await sendPieces(exchange, range, first.next);
+    return;
+  }
+  const body = bodyOf(info, first.data);
+  res.writeHead(200, [...rangeFields(req, range), ...contentFields(info, body)]);
   res.end(body);
 };
+
+/** Sends a range of which only the beginning, up to `from`, has been read. */
+async function sendPieces(exchange: Exchange<StreamRoute>, range: Range, from: number): Promise<void> {
+  const { req, res, context } = exchange;
+  const { info, start, next: to } = range;
+  const fields = [...rangeFields(req, range), 'Content-Type', info.contentType];
+  if (!info.json) fields.push('Content-Length', String(to - start));
+  res.writeHead(200, fields);
+  const gone = new AbortController();
+  res.once('close', () => gone.abort());
+  const { path, id } = info;
+  let hasMessages = false;
+  const write = (data: Uint8Array) => {
+    if (!info.json) return res.write(data);
+    const part = jsonArrayPart(data, hasMessages);
+    hasMessages ||= part.length > 0;
+    return res.write(part);
+  };
+  try {
+    if (info.json) res.write('[');
+    write(range.data);
+    const sink = { write, drained: () => drained(res) };
+    await context.follow.copy({ path, id, from, to }, sink, gone.signal);
+    res.end(info.json ? ']' : undefined);
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    context.log.warn({ err: error, path }, 'a response was cut off in the middle');
+    res.destroy();
+  }
+}
 
 /** A piece of a stream as it goes to a reader. */
 export interface Range {

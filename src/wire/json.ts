@@ -124,15 +124,29 @@ function splitMessages(body: Uint8Array): JsonLines {
  * would: a file may have been put under the root by hand.
  */
 export function jsonArrayOf(lines: Uint8Array): Uint8Array {
+  return joinLines(lines, false, 1);
+}
+
+/** Whole lines as a part of a JSON array that is sent in pieces. The brackets are the caller's. */
+export function jsonArrayPart(lines: Uint8Array, afterOthers: boolean): Uint8Array {
+  return joinLines(lines, afterOthers, 0);
+}
+
+/** The messages with commas between them, and before them where others came before; with room for brackets around. */
+function joinLines(lines: Uint8Array, afterOthers: boolean, brackets: 0 | 1): Uint8Array {
   const out = new Uint8Array(lines.length + 2);
-  let size = 0;
-  out[size++] = OPEN_BRACKET;
+  let size: number = brackets;
+  let needsComma = afterOthers;
   forEachLine(lines, (start, end) => {
-    if (size > 1) out[size++] = COMMA;
+    if (needsComma) out[size++] = COMMA;
+    needsComma = true;
     out.set(lines.subarray(start, end), size);
     size += end - start;
   });
-  out[size++] = CLOSE_BRACKET;
+  if (brackets === 1) {
+    out[0] = OPEN_BRACKET;
+    out[size++] = CLOSE_BRACKET;
+  }
   return size === out.length ? out : out.subarray(0, size);
 }
 

@@ -8,24 +8,24 @@ export interface Served {
   close(): Promise<void>;
 }
 
-/** Serves a store. Closing ends the server and the handler, not the store. */
-export async function serve(options: HandlerOptions): Promise<Served> {
+/** Serves a store, on a free port or on the given one. Closing ends the server and the handler, not the store. */
+export async function serve(options: HandlerOptions, port = 0): Promise<Served> {
   const handler = createHandler({ subscriptions: { allowLoopback: true }, ...options });
   const server = createServer(handler.request).on('upgrade', handler.upgrade);
-  await listen(server);
+  await listen(server, port);
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     async close() {
-      await handler.close({ drainMs: 1000 });
+      await handler.close({ drainMs: 100 });
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
     },
   };
 }
 
-function listen(server: Server): Promise<void> {
+function listen(server: Server, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(0, '127.0.0.1', resolve);
+    server.listen(port, '127.0.0.1', resolve);
   });
 }
