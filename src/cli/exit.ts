@@ -27,12 +27,15 @@ export function exitCodeOf(error: unknown): number {
   if (!isMillraceError(error)) return EXIT.failed;
   switch (error.code) {
     case 'INVALID_ARGUMENT':
+    case 'HUB_UNKNOWN_SCHEME':
+    case 'HUB_CHANNEL_INVALID':
       return EXIT.usage;
     case 'STREAM_NOT_FOUND':
       return EXIT.notFound;
     case 'APPENDER_ACTIVE':
       return EXIT.appenderActive;
     case 'CONNECTION_FAILED':
+    case 'HUB_UNAVAILABLE':
       return EXIT.unreachable;
     case 'RESUME_FAILED':
       return error.details.retryMs === undefined ? EXIT.failed : EXIT.unreachable;

@@ -1,9 +1,9 @@
-import { once } from 'node:events';
 import { Command, Option } from 'commander';
 import { follow } from '../client/index.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
 import { jsonOption, streamUrl, verboseOption } from './options.js';
+import { StandardOutput } from './standard-output.js';
 
 interface FollowCommandOptions extends LogOptions {
   readonly live?: boolean;
@@ -46,32 +46,4 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
     interrupted.stop();
   }
   log.info({ offset: follower.offset }, `finished following (read ${bytes} bytes)`);
-}
-
-/** Standard output that waits while its reader is slow, and notices when there is none any more. */
-class StandardOutput {
-  readonly #gone = new AbortController();
-  #error: Error | undefined;
-
-  constructor() {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') this.#error = error;
-      this.#gone.abort(error);
-    });
-  }
-
-  /** Aborted when nobody reads any more. */
-  get gone(): AbortSignal {
-    return this.#gone.signal;
-  }
-
-  /** Resolves when there is room for more. */
-  async write(chunk: Uint8Array): Promise<void> {
-    if (!process.stdout.write(chunk)) await once(process.stdout, 'drain', { signal: this.#gone.signal });
-  }
-
-  /** Throws what went wrong, other than that nobody reads: a full disk behind `>`, for instance. */
-  throwIfFailed(): void {
-    if (this.#error !== undefined) throw this.#error;
-  }
 }

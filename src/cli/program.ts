@@ -4,10 +4,18 @@ import { appendCommand } from './append.js';
 import { CommandFailed, EXIT, exitCodeOf } from './exit.js';
 import { followCommand } from './follow.js';
 import { type LogOptions, reportError } from './log.js';
+import { publishCommand } from './publish.js';
 import { serveCommand } from './serve.js';
+import { subscribeCommand } from './subscribe.js';
 
 /** Every verb: a new one is a file of its own and a line here. */
-const verbs: readonly (() => Command)[] = [serveCommand, appendCommand, followCommand];
+const verbs: readonly (() => Command)[] = [
+  serveCommand,
+  appendCommand,
+  followCommand,
+  publishCommand,
+  subscribeCommand,
+];
 
 /** Runs a command line (without `node` and the script) and answers the exit code. Prints what there is to print. */
 export async function run(args: readonly string[]): Promise<number> {

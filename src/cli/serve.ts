@@ -17,6 +17,7 @@ interface ServeOptions extends LogOptions, LimitOptions {
   readonly memory?: boolean;
   readonly host: string;
   readonly port: number;
+  readonly hub?: string;
   readonly connectionsMax?: number;
 }
 
@@ -53,6 +54,10 @@ export function serveCommand(): Command {
     .addOption(
       new Option('--port <port>', 'port; 0 picks a free one').default(DEFAULT_PORT).argParser(wholeNumber(0, 65_535)),
     )
+    .option(
+      '--hub <url>',
+      'broker behind /-/events and /-/publish, like redis://localhost (default: within the server)',
+    )
     .addOption(verboseOption())
     .addOption(jsonOption())
     .addOption(limit('--connections-max <n>', 'connections at one time', 1));
@@ -82,13 +87,14 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function start(options: ServeOptions, log: ReturnType<typeof createLog>): Promise<RunningServer> {
-  const { root, memory, host, port, connectionsMax } = options;
+  const { root, memory, host, port, hub, connectionsMax } = options;
   const config: ServerConfig = {
     host,
     port,
     limits: limitsOf(options),
     ...(root === undefined ? {} : { root }),
     ...(memory === undefined ? {} : { memory }),
+    ...(hub === undefined ? {} : { hub }),
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
   };
   try {

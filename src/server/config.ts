@@ -3,7 +3,7 @@ import { DEFAULT_HTTP_LIMITS, type HttpLimits } from '../http/index.js';
 
 /** Where the streams are kept, and where the server listens. Everything has a default. */
 export interface ServerConfig {
-  /** Directory of the streams; it is made if there is none. Default {@link DEFAULT_ROOT}. */
+  /** Directory of the streams; it is made if there is none, but not those above it. Default {@link DEFAULT_ROOT}. */
   readonly root?: string;
   /** Keep the streams in memory only: they are gone when the process ends. Excludes `root`. */
   readonly memory?: boolean;
@@ -11,6 +11,11 @@ export interface ServerConfig {
   readonly host?: string;
   /** Default {@link DEFAULT_PORT}; 0 picks a free one. */
   readonly port?: number;
+  /**
+   * The broker behind `/-/events` and `/-/publish`, as a URL for `createHub`. Default {@link DEFAULT_HUB}: channels within this
+   * process, whose newest messages are kept for clients that come back.
+   */
+  readonly hub?: string;
   /** What the HTTP side allows; what is not given has the default of `DEFAULT_HTTP_LIMITS`. */
   readonly limits?: Partial<HttpLimits>;
   /** Connections at one time; the kernel queues a few more, the rest are refused. Default {@link DEFAULT_CONNECTIONS_MAX}. */
@@ -23,6 +28,8 @@ export const DEFAULT_ROOT = './data';
 export const DEFAULT_HOST = '127.0.0.1';
 /** Default of {@link ServerConfig.port}. */
 export const DEFAULT_PORT = 4437;
+/** Default of {@link ServerConfig.hub}. */
+export const DEFAULT_HUB = 'memory:?history=1000';
 /** Default of {@link ServerConfig.connectionsMax}. */
 export const DEFAULT_CONNECTIONS_MAX = 100_000;
 
@@ -32,6 +39,7 @@ export interface CheckedConfig {
   readonly root: string | undefined;
   readonly host: string;
   readonly port: number;
+  readonly hub: string;
   readonly limits: HttpLimits;
   readonly connectionsMax: number;
 }
@@ -49,6 +57,7 @@ export function checkConfig(config: ServerConfig): CheckedConfig {
     root: memory ? undefined : (config.root ?? DEFAULT_ROOT),
     host,
     port,
+    hub: config.hub ?? DEFAULT_HUB,
     limits: checkLimits(config.limits ?? {}),
     connectionsMax: checkWhole('connectionsMax', config.connectionsMax ?? DEFAULT_CONNECTIONS_MAX, 1),
   };

@@ -2,6 +2,7 @@ export type { Log } from '../http/index.js';
 export {
   DEFAULT_CONNECTIONS_MAX,
   DEFAULT_HOST,
+  DEFAULT_HUB,
   DEFAULT_PORT,
   DEFAULT_ROOT,
   type ServerConfig,

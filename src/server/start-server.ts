@@ -1,5 +1,7 @@
+import { mkdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { configureServer, createHandler, type Handler, type Log } from '../http/index.js';
+import { createHub, type Hub } from '../hub/index.js';
 import { createFileStore, createMemoryStore, type Store } from '../log/index.js';
 import { checkConfig, type ServerConfig } from './config.js';
 import { listen } from './listen.js';
@@ -28,13 +30,15 @@ export interface RunningServer {
 /**
  * Starts a server: picks the store, makes the handler, listens.
  * Errors: `INVALID_ARGUMENT`, `LISTEN_FAILED`, `STORE_LOCKED` (another process serves this root), `STORE_UNAVAILABLE`,
- * `JOURNAL_CORRUPT`.
+ * `JOURNAL_CORRUPT`; of the hub: `HUB_UNKNOWN_SCHEME`, `HUB_CLIENT_MISSING`, `HUB_UNAVAILABLE`, `HUB_UNAUTHORIZED`.
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const config = checkConfig(options);
-  const store = config.root === undefined ? createMemoryStore() : await createFileStore({ root: config.root });
+  const hub = createHub(config.hub);
+  const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root);
   const handler = createHandler({
     store,
+    hub,
     limits: config.limits,
     ...(options.log === undefined ? {} : { log: options.log }),
   });
@@ -43,6 +47,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   server.on('upgrade', handler.upgrade);
   server.maxConnections = config.connectionsMax;
   try {
+    await hub.connect();
     const url = await listen(server, config.host, config.port);
     let closing: Promise<void> | undefined;
     return {
@@ -50,23 +55,34 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       root: config.root,
       failed: store.failed,
       close: ({ drainMs = config.limits.drainMs } = {}) => {
-        closing ??= stop(server, handler, store, drainMs);
+        closing ??= stop(server, handler, hub, store, drainMs);
         return closing;
       },
     };
   } catch (error) {
     // The root must be free for the next try.
     await handler.close({ drainMs: 0 });
+    await hub.close();
     await store.close();
     throw error;
   }
 }
 
-async function stop(server: Server, handler: Handler, store: Store, drainMs: number): Promise<void> {
+/**
+ * Makes the root where there is none, but not the directories above it: a disk that is not mounted must not be taken
+ * for an empty one. What else is wrong with it the store says.
+ */
+async function openRoot(root: string): Promise<Store> {
+  await mkdir(root).catch(() => undefined);
+  return createFileStore({ root });
+}
+
+async function stop(server: Server, handler: Handler, hub: Hub, store: Store, drainMs: number): Promise<void> {
   // First of all the port: whoever comes now may already meet our successor.
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
   await handler.close({ drainMs });
   server.closeAllConnections();
   await closed;
+  await hub.close();
   await store.close();
 }

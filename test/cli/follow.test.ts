@@ -1,0 +1,110 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { append, close, openAppend } from '../../src/client/index.js';
+import { millrace, type ServeCommand, serve, stopAll } from './commands.js';
+
+let server: ServeCommand;
+beforeEach(async () => {
+  server = await serve('--memory');
+});
+afterEach(stopAll);
+
+describe('millrace follow', () => {
+  it('prints all 256 byte values as they are', async () => {
+    const bytes = Uint8Array.from({ length: 256 * 1_000 }, (_, i) => i % 256);
+    await append(`${server.url}/a.bin`, bytes);
+    const command = millrace('follow', `${server.url}/a.bin`);
+    expect(await command.exit).toBe(0);
+    expect(command.stdout.equals(bytes)).toBe(true);
+    expect(command.stderr).toBe('');
+  });
+
+  it('stays with --live until the stream is closed for good', async () => {
+    await append(`${server.url}/a.txt`, 'one ');
+    const command = millrace('follow', '--live', `${server.url}/a.txt`);
+    await command.prints('one ');
+    await append(`${server.url}/a.txt`, 'two');
+    await command.prints('two');
+    await close(`${server.url}/a.txt`);
+    expect(await command.exit).toBe(0);
+    expect(command.stdout.toString()).toBe('one two');
+  });
+
+  it('goes on from the offset that -v printed', async () => {
+    await append(`${server.url}/a.txt`, 'one ');
+    const first = millrace('follow', '-v', `${server.url}/a.txt`);
+    expect(await first.exit).toBe(0);
+    const offset = /offset=(\d+)/.exec(first.stderr)?.[1] ?? '';
+    await append(`${server.url}/a.txt`, 'two');
+    const second = millrace('follow', '--offset', offset, `${server.url}/a.txt`);
+    expect(await second.exit).toBe(0);
+    expect(second.stdout.toString()).toBe('two');
+    const whole = millrace('follow', '--offset', '-1', `${server.url}/a.txt`);
+    expect(await whole.exit).toBe(0);
+    expect(whole.stdout.toString()).toBe('one two');
+  });
+
+  it('says in one line what is wrong', async () => {
+    await append(`${server.url}/a.txt`, 'x');
+    const cases: [args: string[], code: number, error: string][] = [
+      [[`${server.url}/none.txt`], 3, 'STREAM_NOT_FOUND'],
+      [['--offset', 'abc', `${server.url}/a.txt`], 1, 'INVALID_OFFSET'],
+      [['--offset', '0000000000000002', `${server.url}/a.txt`], 1, 'OFFSET_OUT_OF_RANGE'],
+      [[`${server.url}/.hidden`], 1, 'INVALID_PATH'],
+    ];
+    for (const [args, code, error] of cases) {
+      const command = millrace('follow', ...args);
+      expect(await command.exit, args.join(' ')).toBe(code);
+      expect(command.stderr).toMatch(new RegExp(`^millrace: [^\\n]*\\[${error}\\]\\n$`));
+    }
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('ends quietly on %s', async (signal) => {
+    await append(`${server.url}/a.txt`, 'x');
+    const command = millrace('follow', '--live', `${server.url}/a.txt`);
+    await command.prints('x');
+    command.kill(signal);
+    expect(await command.exit).toBe(0);
+    expect([command.stdout.toString(), command.stderr]).toEqual(['x', '']);
+  });
+
+  it('ends quietly when nobody reads its output any more', async () => {
+    const writer = (await openAppend(`${server.url}/a.txt`)).getWriter();
+    await writer.write('first line\n');
+    const command = millrace('follow', `${server.url}/a.txt`);
+    await command.prints('first line\n');
+    command.process.stdout?.destroy();
+    // It notices with what it writes next.
+    for (let ended = false; !ended; ) {
+      await writer.write('and more\n');
+      ended = await Promise.race([
+        command.exit.then(() => true),
+        new Promise<boolean>((resolve) => setTimeout(() => resolve(false), 20)),
+      ]);
+    }
+    expect(await command.exit).toBe(0);
+    expect(command.stderr).toBe('');
+    await writer.close();
+  });
+
+  it('holds nobody up while one of many is stopped, and that one gets every byte once it goes on', async () => {
+    const writer = (await openAppend(`${server.url}/a.txt`)).getWriter();
+    await writer.write('begin\n');
+    const followers = Array.from({ length: 4 }, () => millrace('follow', `${server.url}/a.txt`));
+    await Promise.all(followers.map((follower) => follower.prints('begin\n')));
+    const [stopped, ...others] = followers;
+    stopped?.kill('SIGSTOP');
+    const megabyte = 'x'.repeat(1023).concat('\n').repeat(1024);
+    // More than all buffers between server and follower hold.
+    for (let i = 0; i < 24; i++) await writer.write(megabyte);
+    await writer.write('end\n');
+    await Promise.all(
+      others.map((follower) => follower.until(() => follower.stdout.subarray(-4).toString() === 'end\n')),
+    );
+    await writer.close();
+    expect(await Promise.all(others.map(({ exit }) => exit))).toEqual([0, 0, 0]);
+    expect(stopped?.process.exitCode).toBeNull();
+    stopped?.kill('SIGCONT');
+    expect(await stopped?.exit).toBe(0);
+    expect(stopped?.stdout.length).toBe('begin\nend\n'.length + 24 * megabyte.length);
+  });
+});

@@ -1,0 +1,94 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { BrokerMissing } from '../brokers/broker-process.js';
+import { startRedis } from '../brokers/start-redis.js';
+import { millrace, serve, stopAll } from './commands.js';
+
+afterEach(stopAll);
+
+describe('millrace publish and subscribe, through a server', () => {
+  it('carries messages as JSON, one a line', async () => {
+    const { url } = await serve('--memory');
+    const subscriber = millrace('subscribe', '-v', url, 'chat', 'other');
+    await subscriber.notes('subscribed at');
+    expect(await millrace('publish', url, 'chat', '{"text":"hi"}').exit).toBe(0);
+    expect(await millrace('publish', '--text', url, 'other', 'plain words').exit).toBe(0);
+    await subscriber.prints('{"text":"hi"}\n"plain words"\n');
+    subscriber.kill('SIGINT');
+    expect(await subscriber.exit).toBe(0);
+  });
+
+  it('publishes each line of standard input, and tells channels apart where asked to', async () => {
+    const { url } = await serve('--memory');
+    const subscriber = millrace('subscribe', '-v', '--channels', '--pattern', 'job/*', '--', url);
+    await subscriber.notes('subscribed at');
+    const publisher = millrace('publish', url, 'job/7');
+    publisher.endInput('1\n\n[2]\n');
+    expect(await publisher.exit).toBe(0);
+    await subscriber.prints('{"channel":"job/7","message":1}\n{"channel":"job/7","message":[2]}\n');
+    subscriber.kill('SIGTERM');
+    expect(await subscriber.exit).toBe(0);
+  });
+
+  it('says what is wrong, with an exit code for each kind', async () => {
+    const { url } = await serve('--memory');
+    const cases = [
+      [['publish', url, 'a', 'no json'], 2, 'not JSON'],
+      [['publish', url, '', '1'], 2, 'HUB_CHANNEL_INVALID'],
+      [['publish', 'carrier://pigeon', 'a', '1'], 2, 'HUB_UNKNOWN_SCHEME'],
+      [['publish', 'nonsense', 'a', '1'], 2, 'must be a URL'],
+      [['publish', 'http://127.0.0.1:1', 'a', '1'], 5, 'CONNECTION_FAILED'],
+      [['publish', 'redis://127.0.0.1:1', 'a', '1'], 5, 'HUB_UNAVAILABLE'],
+      [['subscribe', 'http://127.0.0.1:1', 'a'], 5, 'CONNECTION_FAILED'],
+      [['subscribe', url], 1, 'INVALID_REQUEST'],
+      [['subscribe', 'redis://127.0.0.1:1', 'a'], 5, 'HUB_UNAVAILABLE'],
+    ] as const;
+    for (const [args, code, text] of cases) {
+      const command = millrace(...args);
+      expect(await command.exit, args.join(' ')).toBe(code);
+      expect(command.stderr).toContain(text);
+    }
+  });
+
+  it('ends the subscriber when the server goes down', async () => {
+    const { url, command } = await serve('--memory');
+    const subscriber = millrace('subscribe', '-v', url, 'a');
+    await subscriber.notes('subscribed at');
+    command.kill('SIGTERM');
+    expect(await command.exit).toBe(0);
+    expect(await subscriber.exit).toBe(5);
+  });
+});
+
+describe('millrace serve --hub', async () => {
+  const broker = await startRedis().catch((error: unknown) => {
+    if (!(error instanceof BrokerMissing) || process.env.MILLRACE_REQUIRE_BROKERS === '1') throw error;
+    return undefined;
+  });
+  const title = 'puts a broker behind the server, and the commands reach it with and without';
+
+  it(broker === undefined ? `${title} (skipped: no redis-server)` : title, { skip: broker === undefined }, async () => {
+    const address = broker?.url ?? '';
+    const { url } = await serve('--memory', '--hub', address);
+    const followers = [millrace('subscribe', '-v', url, 'chat'), millrace('subscribe', '-v', address, 'chat')];
+    for (const follower of followers) await follower.notes('subscribed at');
+    expect(await millrace('publish', url, 'chat', '"over HTTP"').exit).toBe(0);
+    expect(await millrace('publish', address, 'chat', '"over Redis"').exit).toBe(0);
+    for (const follower of followers) {
+      await follower.prints('"over HTTP"\n"over Redis"\n');
+      follower.kill('SIGINT');
+      expect(await follower.exit).toBe(0);
+    }
+    await broker?.stop();
+  });
+
+  it('does not start without its broker', async () => {
+    for (const [hub, code] of [
+      ['redis://127.0.0.1:1', 'HUB_UNAVAILABLE'],
+      ['carrier://pigeon', 'HUB_UNKNOWN_SCHEME'],
+    ] as const) {
+      const command = millrace('serve', '--memory', '--port', '0', '--hub', hub);
+      expect(await command.exit).toBe(7);
+      expect(command.stderr).toContain(code);
+    }
+  });
+});

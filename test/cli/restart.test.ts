@@ -1,0 +1,68 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { append, follow, openAppend } from '../../src/client/index.js';
+import { millrace, serve, stopAll, temporaryDirectory } from './commands.js';
+
+afterEach(stopAll);
+
+const quick = { retryDelayMinMs: 20, retryDelayMaxMs: 100 };
+
+describe('a server that is killed in the middle', () => {
+  it('loses nothing of what clients append and follow: they resume by themselves', async () => {
+    const root = await temporaryDirectory();
+    let server = await serve('--root', root);
+    const url = `${server.url}/a.txt`;
+    const lines = Array.from({ length: 30_000 }, (_, i) => `line ${i}\n`);
+    const stream = await openAppend(url, { ...quick, frameBytesMax: 256, unacknowledgedBytesMax: 32 * 1024 });
+    const writer = stream.getWriter();
+    const following = (async () => {
+      const parts: string[] = [];
+      for await (const part of follow(url, quick).text()) parts.push(part);
+      return parts.join('');
+    })();
+    const live = (async () => {
+      let text = '';
+      const follower = follow(url, { ...quick, live: true });
+      for await (const part of follower.text()) {
+        text += part;
+        if (text.endsWith('the end\n')) return text;
+      }
+      return text;
+    })();
+    for (const [i, line] of lines.entries()) {
+      await writer.write(line);
+      if (i % 10_000 !== 5_000) continue;
+      server.command.kill('SIGKILL');
+      await server.command.exit;
+      server = await serve('--root', root, '--port', server.port);
+    }
+    await writer.write('the end\n');
+    await writer.close();
+    const expected = `${lines.join('')}the end\n`;
+    expect(await live).toBe(expected);
+    expect(await following).toBe(expected);
+    expect(await (await fetch(url)).text()).toBe(expected);
+    expect(stream.producer.epoch).toBeGreaterThanOrEqual(3);
+  }, 60_000);
+
+  it('is waited for by the commands as well', async () => {
+    const root = await temporaryDirectory();
+    let server = await serve('--root', root);
+    const url = `${server.url}/a.txt`;
+    await append(url, 'begin\n');
+    const appender = millrace('append', url);
+    const follower = millrace('follow', '--live', url);
+    await follower.prints('begin\n');
+    appender.type('before\n');
+    await follower.prints('before\n');
+    server.command.kill('SIGKILL');
+    await server.command.exit;
+    appender.type('while it was away\n');
+    server = await serve('--root', root, '--port', server.port);
+    await follower.prints('while it was away\n');
+    appender.endInput('after\n');
+    expect(await appender.exit, appender.stderr).toBe(0);
+    await follower.prints('after\n');
+    expect(follower.stdout.toString()).toBe('begin\nbefore\nwhile it was away\nafter\n');
+    expect([appender.stderr, follower.stderr]).toEqual(['', '']);
+  }, 60_000);
+});

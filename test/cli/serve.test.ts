@@ -1,0 +1,140 @@
+import { createHash } from 'node:crypto';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, describe, expect, it } from 'vitest';
+import { millrace, millraceIn, serve, stopAll, temporaryDirectory } from './commands.js';
+
+afterEach(stopAll);
+
+describe('millrace serve', () => {
+  it('says in one line where it listens, with a command that works', async () => {
+    const { command, url } = await serve('--memory');
+    const line = command.stdout.toString();
+    expect(line).toMatch(/^millrace serves http:\/\/127\.0\.0\.1:\d+ .*\n$/);
+    expect(line).toContain(`curl ${url}/hello.txt`);
+    const appended = await fetch(`${url}/hello.txt?verb=append`, { method: 'PUT', body: 'hello' });
+    expect(appended.ok).toBe(true);
+    expect(await (await fetch(`${url}/hello.txt`)).text()).toBe('hello');
+  });
+
+  it('says it as JSON with --json', async () => {
+    const { command, url } = await serve('--memory', '--json');
+    expect(JSON.parse(command.stdout.toString())).toEqual({ msg: 'listening', url, root: null });
+  });
+
+  it('keeps its streams in ./data without --root', async () => {
+    const directory = await temporaryDirectory();
+    const command = millraceIn(directory, 'serve', '--port', '0');
+    await command.prints('./data');
+    expect(await readdir(directory)).toEqual(['data']);
+  });
+
+  it('stops on SIGTERM: appended data is kept, followers are closed properly, exit code 0', async () => {
+    const root = await temporaryDirectory();
+    const server = await serve('--root', root);
+    const appender = millrace('append', '-v', `${server.url}/a.txt`);
+    appender.type('what was typed\n');
+    const follower = millrace('follow', '--live', `${server.url}/a.txt`);
+    await follower.prints('what was typed\n').catch(() => undefined);
+    const closed = fetch(`${server.url}/a.txt?live=raw`).then((response) => response.text());
+    server.command.kill('SIGTERM');
+    expect(await server.command.exit).toBe(0);
+    expect(server.command.stderr).toBe('');
+    expect(await readFile(join(root, 'a.txt'), 'utf8')).toBe('what was typed\n');
+    // Cut off or ended, but not left hanging.
+    await closed.catch(() => undefined);
+  });
+
+  it('does not wait longer than --drain-ms for a client that does not end', async () => {
+    const server = await serve('--memory', '--drain-ms', '100');
+    const appending = new AbortController();
+    const body = new ReadableStream({ pull: () => new Promise(() => undefined) });
+    const init = { method: 'POST', body, duplex: 'half', signal: appending.signal } as RequestInit;
+    const request = fetch(`${server.url}/a.txt?verb=append`, init).catch(() => undefined);
+    while (!(await (await fetch(`${server.url}/-/streams`)).text()).includes('a.txt')) {}
+    server.command.kill('SIGTERM');
+    expect(await server.command.exit).toBe(0);
+    appending.abort();
+    await request;
+  });
+
+  it('serves a root again as it was left, and a second server is told that it is taken', async () => {
+    const root = await temporaryDirectory();
+    const bytes = Buffer.from(Array.from({ length: 70_000 }, (_, i) => (i * 7) % 256));
+    const first = await serve('--root', root);
+    await fetch(`${first.url}/a.bin?verb=append`, { method: 'PUT', body: bytes });
+    const other = millrace('serve', '--root', root, '--port', '0');
+    expect(await other.exit).toBe(7);
+    expect(other.stderr).toMatch(/^millrace: .*\[STORE_LOCKED\]\n$/);
+    first.command.kill('SIGINT');
+    expect(await first.command.exit).toBe(0);
+    const second = await serve('--root', root);
+    const again = Buffer.from(await (await fetch(`${second.url}/a.bin`)).arrayBuffer());
+    expect(sha256(again)).toBe(sha256(bytes));
+  });
+
+  it('says in one line why it cannot start', async () => {
+    const directory = await temporaryDirectory();
+    await writeFile(join(directory, 'file'), '');
+    await mkdir(join(directory, 'root'));
+    const taken = createServer();
+    await new Promise<void>((resolve) => taken.listen(0, '127.0.0.1', resolve));
+    const { port } = taken.address() as AddressInfo;
+    const cases: [args: string[], code: number, message: RegExp][] = [
+      [['--root', join(directory, 'root'), '--port', String(port)], 7, /the port is in use.*\[LISTEN_FAILED\]/],
+      [['--memory', '--host', '203.0.113.7'], 7, /no such address.*\[LISTEN_FAILED\]/],
+      [['--root', join(directory, 'missing', 'root')], 7, /does not exist.*\[STORE_UNAVAILABLE\]/],
+      [['--root', join(directory, 'file')], 7, /not a directory.*\[STORE_UNAVAILABLE\]/],
+      [['--root', ''], 7, /root must not be empty.*\[INVALID_ARGUMENT\]/],
+    ];
+    for (const [args, code, message] of cases) {
+      const command = millrace('serve', ...(args.includes('--port') ? [] : ['--port', '0']), ...args);
+      expect(await command.exit, args.join(' ')).toBe(code);
+      expect(command.stderr).toMatch(message);
+      expect(command.stderr.trimEnd()).not.toContain('\n');
+      expect(command.stdout.toString()).toBe('');
+    }
+    // The root of the one whose port was taken is free again.
+    await serve('--root', join(directory, 'root'));
+    taken.close();
+  });
+
+  it.each([
+    ['--port', '70000'],
+    ['--port', 'abc'],
+    ['--drain-ms', '-1'],
+    ['--followers-max', '0'],
+    ['--no-such-option', '1'],
+    ['--root', 'x', '--memory'],
+    ['unexpected'],
+  ])('refuses a wrong command line: %s %s %s', async (...args) => {
+    const command = millrace('serve', ...args.filter((arg) => arg !== undefined));
+    expect(await command.exit).toBe(2);
+    expect(command.stderr).toContain('error:');
+  });
+});
+
+describe('millrace', () => {
+  it('explains itself', async () => {
+    const help = millrace('--help');
+    expect(await help.exit).toBe(0);
+    for (const verb of ['serve', 'append', 'follow']) expect(help.stdout.toString()).toContain(verb);
+    const version = millrace('--version');
+    expect(await version.exit).toBe(0);
+    expect(version.stdout.toString()).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it('refuses what it does not know', async () => {
+    for (const args of [[], ['frobnicate'], ['append'], ['follow', 'not a url'], ['append', 'ftp://localhost/a']]) {
+      const command = millrace(...args);
+      expect(await command.exit, args.join(' ')).toBe(2);
+      expect(command.stderr).not.toBe('');
+    }
+  });
+});
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
