@@ -1,6 +1,27 @@
+import { Admin, deleteRecordsV2, Producer } from '@platformatic/kafka';
+import { afterEach, describe, expect, it } from 'vitest';
 import { driverFromUrl, kafka } from '../../src/hub/drivers/kafka.js';
+import { createHub, type Driver, type Hub, type HubEvent, type HubSubscription } from '../../src/hub/index.js';
+import { status, take, within } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
-import { startKafka } from './start-kafka.js';
+import { GUARDED, startKafka } from './start-kafka.js';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).reverse()) await clean();
+});
+
+function connect(driver: string | Driver): Hub {
+  const hub = typeof driver === 'string' ? createHub(driver) : createHub({ driver });
+  cleanups.push(() => hub.close());
+  return hub;
+}
+
+function admin(address: string): Admin {
+  const client = new Admin({ clientId: 'test', bootstrapBrokers: [address] });
+  cleanups.push(() => client.close());
+  return client;
+}
 
 await driveBroker(
   'the Kafka driver',
@@ -15,4 +36,148 @@ await driveBroker(
     `,
     unreachable: () => kafka({ brokers: ['127.0.0.1:1'] }),
   }),
+  (broker) => {
+    describe('around an outage', () => {
+      it('nothing is lost, nothing comes twice, and there is no gap', { timeout: 90_000 }, async () => {
+        const [from, to] = [connect(broker.url), connect(broker.url)];
+        const follower: HubSubscription<HubEvent> = to.subscribe('outage');
+        await follower.ready;
+        for (let at = 0; at < 100; at++) await from.publish('outage', at);
+        await broker.kill();
+        await Promise.all([status(from, 'reconnecting'), status(to, 'reconnecting')]);
+        await broker.restart();
+        await status(from, 'connected', 40_000);
+        for (let at = 100; at < 200; at++) await from.publish('outage', at);
+        expect(await take(follower, 200)).toEqual(Array.from({ length: 200 }, (_, at) => at));
+      });
+    });
+
+    describe('a hub whose broker is away', () => {
+      it('closes all the same, with a subscribe that waits', { timeout: 60_000 }, async () => {
+        const { stop, kill, url } = await startKafka();
+        cleanups.push(stop);
+        const hub = connect(url);
+        const follower = hub.subscribe('away');
+        await follower.ready;
+        await kill();
+        await status(hub, 'reconnecting');
+        const waiting = hub.subscribe('waiting');
+        const ended = expect(waiting.ready).rejects.toMatchObject({ code: 'HUB_CLOSED' });
+        await within(hub.close(), 'the hub to close');
+        await ended;
+        expect((await follower.next()).done).toBe(true);
+      });
+    });
+
+    describe('a topic', () => {
+      it('of several partitions, made by somebody else, is read whole', async () => {
+        await admin(broker.address).createTopics({ topics: ['partitioned'], partitions: 3, replicas: 1 });
+        const hub = connect(broker.url);
+        const follower: HubSubscription<HubEvent> = hub.subscribe('partitioned');
+        await follower.ready;
+        const producer = new Producer({ clientId: 'test', bootstrapBrokers: [broker.address] });
+        cleanups.push(() => producer.close());
+        const ids: string[] = [];
+        for (const partition of [2, 0, 1, 2]) {
+          const message = { topic: 'partitioned', partition, value: Buffer.from(String(partition)) };
+          await producer.send({ messages: [message], acks: -1 });
+          const { value } = await within(follower.next(), 'the message');
+          expect(value?.message).toBe(partition);
+          ids.push(value?.id ?? '');
+        }
+        expect([...ids].sort()).toEqual(ids);
+        expect(new Set(ids).size).toBe(4);
+        const again: HubSubscription<HubEvent> = hub.subscribe('partitioned', { after: ids[0] as string });
+        expect((await take(again, 3)).sort()).toEqual([0, 1, 2]);
+      });
+
+      it('whose messages were deleted before they were read tells of the gap, and how many they were', async () => {
+        const hub = connect(broker.url);
+        const client = admin(broker.address);
+        const from = connect(broker.url);
+        await from.publish('trimmed', 'first');
+        const first = hub.subscribe('trimmed');
+        await first.ready;
+        await from.publish('trimmed', 'seen');
+        const { value } = await within(first.next(), 'a message');
+        const id = (value as HubEvent).id as string;
+        first.close();
+        for (let at = 0; at < 10; at++) await from.publish('trimmed', at);
+        const [connection] = (await client.connectToBrokers()).values();
+        await deleteRecordsV2.api.async(
+          connection as NonNullable<typeof connection>,
+          [{ name: 'trimmed', partitions: [{ partitionIndex: 0, offset: 6n }] }],
+          5_000,
+        );
+        const again: HubSubscription<HubEvent> = hub.subscribe('trimmed', { after: id });
+        const gap = await within(again.next(), 'a gap');
+        expect(gap.value).toMatchObject({ gap: { reason: 'history' } });
+      });
+
+      it('that is deleted and made anew is read on, and the reader is told', { timeout: 60_000 }, async () => {
+        const hub = connect(broker.url);
+        const follower: HubSubscription<HubEvent> = hub.subscribe('renewed');
+        await follower.ready;
+        await hub.publish('renewed', 'old');
+        expect(await take(follower, 1)).toEqual(['old']);
+        await admin(broker.address).deleteTopics({ topics: ['renewed'] });
+        expect((await within(follower.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'history' } });
+        await hub.publish('renewed', 'new');
+        expect(await take(follower, 1)).toEqual(['new']);
+      });
+
+      it('is not made where that is switched off', async () => {
+        const hub = connect(`${broker.url}?createTopics=false`);
+        await expect(hub.publish('never-made', 1)).rejects.toMatchObject({ code: 'HUB_CHANNEL_INVALID' });
+        await expect(hub.subscribe('never-made').ready).rejects.toMatchObject({ code: 'HUB_CHANNEL_INVALID' });
+        expect(await admin(broker.address).listTopics()).not.toContain('never-made');
+      });
+
+      it('whose name differs from another only in "." and "_" is refused, as Kafka does', async () => {
+        const hub = connect(broker.url);
+        await hub.publish('either.or', 1);
+        await expect(hub.publish('either_or', 1)).rejects.toMatchObject({ code: 'HUB_CHANNEL_INVALID' });
+      });
+
+      it('that takes less than the broker refuses only the message that is too large', async () => {
+        await admin(broker.address).createTopics({
+          topics: ['narrow'],
+          partitions: 1,
+          replicas: 1,
+          configs: [{ name: 'max.message.bytes', value: '2000' }],
+        });
+        const hub = connect(broker.url);
+        const follower = hub.subscribe('narrow');
+        await follower.ready;
+        const texts = ['a'.repeat(900), 'b'.repeat(900), 'c'.repeat(3_000), 'd'.repeat(900)];
+        const outcomes = await Promise.allSettled(texts.map((text) => hub.publish('narrow', text)));
+        expect(outcomes.map((outcome) => outcome.status)).toEqual(['fulfilled', 'fulfilled', 'rejected', 'fulfilled']);
+        expect(outcomes[2]).toMatchObject({ reason: { code: 'HUB_MESSAGE_TOO_LARGE' } });
+        expect(await take(follower, 3)).toEqual([texts[0], texts[1], texts[3]]);
+      });
+    });
+  },
 );
+
+await driveGuarded();
+
+async function driveGuarded(): Promise<void> {
+  const broker = await startKafka(GUARDED);
+  describe('a Kafka that asks for a user', () => {
+    it('lets in who has the password, and the hub tells who has not', async () => {
+      try {
+        const hub = connect(`kafka://alice:open%3Asesame@${broker.address}`);
+        const follower = hub.subscribe('guarded');
+        await follower.ready;
+        await hub.publish('guarded', 'in');
+        expect(await take(follower, 1)).toEqual(['in']);
+        const stranger = connect(`kafka://alice:wrong@${broker.address}`);
+        await expect(stranger.connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+        const other = connect(`kafka://alice:open%3Asesame@${broker.address}?mechanism=SCRAM-SHA-256`);
+        await expect(other.connect()).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
+      } finally {
+        await broker.stop();
+      }
+    });
+  });
+}

@@ -25,8 +25,25 @@ appender.stderr.layout.type = PatternLayout
 appender.stderr.layout.pattern = %p %c{1} %m%n
 `;
 
+/** A listener that asks for a user, and the settings that go with it. */
+export const GUARDED = {
+  protocol: 'SASL_PLAINTEXT',
+  settings: {
+    'inter.broker.listener.name': 'SASL_PLAINTEXT',
+    'listener.security.protocol.map': 'CONTROLLER:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT',
+    'sasl.enabled.mechanisms': 'PLAIN',
+    'sasl.mechanism.inter.broker.protocol': 'PLAIN',
+    'listener.name.sasl_plaintext.plain.sasl.jaas.config':
+      'org.apache.kafka.common.security.plain.PlainLoginModule required ' +
+      'username="broker" password="between" user_broker="between" user_alice="open:sesame";',
+  },
+} as const;
+
 /** Starts Kafka, one broker which is its own controller (KRaft), in a temporary folder. */
-export async function startKafka(settings: Readonly<Record<string, string>> = {}) {
+export async function startKafka(
+  options: { readonly protocol?: string; readonly settings?: Readonly<Record<string, string>> } = {},
+) {
+  const { protocol = 'PLAINTEXT', settings = {} } = options;
   const jars = join(await brokerFolder('kafka'), '*');
   const folder = await mkdtemp(join(tmpdir(), 'millrace-kafka-'));
   const [port = 0, controllerPort = 0] = await freePorts(2);
@@ -37,8 +54,8 @@ export async function startKafka(settings: Readonly<Record<string, string>> = {}
     'process.roles': 'broker,controller',
     'node.id': '1',
     'controller.quorum.voters': `1@127.0.0.1:${controllerPort}`,
-    listeners: `PLAINTEXT://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
-    'advertised.listeners': `PLAINTEXT://127.0.0.1:${port}`,
+    listeners: `${protocol}://127.0.0.1:${port},CONTROLLER://127.0.0.1:${controllerPort}`,
+    'advertised.listeners': `${protocol}://127.0.0.1:${port}`,
     'controller.listener.names': 'CONTROLLER',
     'log.dirs': join(folder, 'data'),
     'num.partitions': '1',

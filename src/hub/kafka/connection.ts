@@ -12,7 +12,7 @@ import type {
   Replayed,
 } from '../driver.js';
 import { type FetchResponse, KafkaClients, type KafkaPackage } from './clients.js';
-import { isConnectionError, kafkaError } from './errors.js';
+import { isConnectionError, isNotTakenYet, kafkaError } from './errors.js';
 import { formatPosition, parsePosition, topicMark } from './position.js';
 import { TopicReading } from './reading.js';
 import { readRecords } from './records.js';
@@ -26,6 +26,8 @@ const METADATA_REFRESH_MS = 30_000;
 /** How much one fetch may bring: of one partition, and in all. Kafka exceeds it for a message that is larger. */
 const FETCH_PARTITION_BYTES_MAX = 1024 * 1024;
 const FETCH_BYTES_MAX = 8 * 1024 * 1024;
+/** How often a partition's leader is asked that does not know yet that it leads. */
+const LEADER_ATTEMPTS_MAX = 8;
 /** `timestamp` in a request for offsets. */
 const LATEST = -1n;
 const EARLIEST = -2n;
@@ -284,8 +286,17 @@ export class KafkaConnection implements DriverConnection {
   }
 
   async #offsets(topic: string, timestamp: bigint): Promise<bigint[]> {
-    const offsets = await this.#clients.consume((consumer) => consumer.listOffsets({ topics: [topic], timestamp }));
-    return offsets.get(topic) ?? [];
+    for (let attempt = 0; ; attempt++) {
+      try {
+        const offsets = await this.#clients.consume((consumer) => consumer.listOffsets({ topics: [topic], timestamp }));
+        return offsets.get(topic) ?? [];
+      } catch (error) {
+        // A leader that was chosen just now may not know of it yet.
+        if (!isNotTakenYet(error) || attempt === LEADER_ATTEMPTS_MAX) throw error;
+        await sleep(reconnectDelayMs(attempt), undefined, { signal: this.#end.signal });
+        await this.#topics.facts(topic);
+      }
+    }
   }
 
   async #fetchOne(consumer: Consumer, topicId: string, partition: number, node: number, offset: bigint) {
@@ -300,8 +311,9 @@ export class KafkaConnection implements DriverConnection {
 
   /** Resolves when the connection is not lost (any more). Rejects when the hub closes. */
   async #whenUp(): Promise<void> {
-    while (this.#outage !== undefined) await this.#outage.over;
-    this.#end.signal.throwIfAborted();
+    const { signal } = this.#end;
+    while (this.#outage !== undefined && !signal.aborted) await this.#outage.over;
+    signal.throwIfAborted();
   }
 
   /** Something failed that may mean a lost connection: finds out, and if so, sees that it comes back. */
