@@ -1,8 +1,11 @@
 // One stream, 1,000 followers over plain sockets (`?live=raw`), appends of 100 bytes: deliveries per second, beside a
-// bare node:net program that writes the same bytes to the same number of sockets. The store is in memory: a disk would
-// only hide what fan-out costs.
+// bare node:net program that writes the same bytes to the same number of sockets. Once with streams in memory, and once
+// with files, where every append is on the disk before anybody sees it.
+import { mkdtempSync } from 'node:fs';
+import { join } from 'node:path';
 import { start } from './harness/child.mjs';
 import { figure, median, ratio, rounds, table } from './harness/measure.mjs';
+import { temporaryDirectory } from './harness/temporary.mjs';
 import { RECORD_BYTES } from './processes/records.mjs';
 
 const FOLLOWERS = 1000;
@@ -16,7 +19,8 @@ const LOADS = [
 /** What each contender did, by load: deliveries per second, and microseconds of its processor time per delivery. */
 const results = {
   bare: LOADS.map(() => ({ rate: [], cpu: [] })),
-  millrace: LOADS.map(() => ({ rate: [], cpu: [] })),
+  memory: LOADS.map(() => ({ rate: [], cpu: [] })),
+  files: LOADS.map(() => ({ rate: [], cpu: [] })),
 };
 
 async function run(name, server, websocket) {
@@ -45,24 +49,27 @@ async function run(name, server, websocket) {
   await server.stop();
 }
 
+const directory = temporaryDirectory();
+const root = () => mkdtempSync(join(directory, 'root-'));
 await rounds({
   bare: () => run('bare', start('bare-fan-out'), false),
-  millrace: () => run('millrace', start('millrace-server', { memory: true }), true),
+  memory: () => run('memory', start('millrace-server', { memory: true }), true),
+  files: () => run('files', start('millrace-server', { root: root() }), true),
 });
 
+const cell = ({ rate, cpu }) => `${figure(rate)} (${figure(cpu)})`;
+const medians = (name, load) => ({ rate: median(results[name][load].rate), cpu: median(results[name][load].cpu) });
 table([
-  ['Deliveries per second (CPU us per delivery)', 'bare node:net', 'Millrace', 'ratio', 'ratio by CPU'],
+  ['Deliveries per second (CPU us each)', 'bare node:net', 'Millrace, memory', 'ratio', 'Millrace, files', 'ratio'],
   ...LOADS.map(({ title }, load) => {
-    const [bare, millrace] = [results.bare[load], results.millrace[load]].map(({ rate, cpu }) => ({
-      rate: median(rate),
-      cpu: median(cpu),
-    }));
+    const [bare, memory, files] = ['bare', 'memory', 'files'].map((name) => medians(name, load));
     return [
       title,
-      `${figure(bare.rate)} (${figure(bare.cpu)})`,
-      `${figure(millrace.rate)} (${figure(millrace.cpu)})`,
-      ratio(millrace.rate / bare.rate),
-      ratio(bare.cpu / millrace.cpu),
+      cell(bare),
+      cell(memory),
+      ratio(memory.rate / bare.rate),
+      cell(files),
+      ratio(files.rate / bare.rate),
     ];
   }),
 ]);
