@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.js';
-import { appenderActive, appendFromSession } from './append.js';
+import { appenderActive, appendFromSession, checkNumbering } from './append.js';
 import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { create } from './create.js';
@@ -17,6 +17,7 @@ const EMPTY = new Uint8Array(0);
 export async function acquire(core: Core, path: string, options: AcquireOptions = {}): Promise<AppendSession> {
   checkStreamPath(path);
   const { producer } = options;
+  if (producer !== undefined) checkNumbering({ producer: { ...producer, seq: 0 } });
   for (;;) {
     core.checkOpen();
     const stream = core.next(path);

@@ -9,6 +9,11 @@ import type { Append, Appended, Durability, ProducerStamp, SessionAppendOptions 
 import type { Stream } from './stream.js';
 import { gone, notFound } from './streams.js';
 
+/** Longest id of a producer, in UTF-16 units. */
+export const PRODUCER_ID_LENGTH_MAX = 1024;
+/** Longest stream sequence, in UTF-16 units. */
+export const STREAM_SEQ_LENGTH_MAX = 1024;
+
 /** `Store.append`. */
 export function append(core: Core, path: string, request: Append): Promise<Appended> {
   // Above the limit on what is pending appends wait in line; nothing of them is checked before their turn.
@@ -33,6 +38,7 @@ function appendNow(core: Core, path: string, request: Append): Promise<Appended>
     core.checkOpen();
     checkStreamPath(path);
     checkSize(request.data, core.options.appendBytesMax);
+    checkNumbering(request);
     stream = core.next(path);
     if (stream === undefined) throw notFound(path);
     if (stream.gone === 'soft') throw gone(path);
@@ -128,6 +134,29 @@ function duplicate(core: Core, stream: Stream, known: ProducerState | undefined)
   if (stream.pending === 0) return Promise.resolve(result);
   // The first one may still be on its way.
   return core.commits.settled(stream).then(() => result);
+}
+
+/** Throws `INVALID_ARGUMENT` for a producer or a sequence that no stream can remember. */
+export function checkNumbering({ producer, streamSeq }: Append): void {
+  if (producer !== undefined) {
+    const { id, epoch, seq } = producer;
+    if (!isCount(epoch) || !isCount(seq) || id === '' || id.length > PRODUCER_ID_LENGTH_MAX) {
+      throw new MillraceError(
+        'INVALID_ARGUMENT',
+        `A producer needs an id of 1 to ${PRODUCER_ID_LENGTH_MAX} characters, and an epoch and a sequence number that are whole numbers from 0 on.`,
+      );
+    }
+  }
+  if (streamSeq !== undefined && streamSeq.length > STREAM_SEQ_LENGTH_MAX) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `A stream sequence may have at most ${STREAM_SEQ_LENGTH_MAX} characters. Choose a shorter one.`,
+    );
+  }
+}
+
+function isCount(value: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0;
 }
 
 function isDurable(durability: Durability): boolean {

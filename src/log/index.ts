@@ -1,3 +1,4 @@
+export { PRODUCER_ID_LENGTH_MAX, STREAM_SEQ_LENGTH_MAX } from './append.js';
 export { COMMIT_BYTES_MAX } from './commit.js';
 export { contentTypeOf } from './content-type.js';
 export { DIRTY_STREAMS_MAX, FLUSH_INTERVAL_MS } from './file/file-medium.js';

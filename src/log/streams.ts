@@ -51,9 +51,10 @@ export class Streams {
   }
 
   add(stream: Stream): void {
+    // Before it is in: whoever adds a stream has not begun to use it, and it must not be the one to go.
+    if (this.#byPath.size >= this.#inMemoryMax && this.#medium.persistent) this.#evict();
     this.#byPath.set(stream.path, stream);
     if (stream.canExpire) this.expiring.add(stream);
-    if (this.#byPath.size > this.#inMemoryMax && this.#medium.persistent) this.#evict();
   }
 
   remove(stream: Stream): void {
@@ -67,11 +68,11 @@ export class Streams {
 
   /** The clock algorithm over the map's insertion order, a bounded number of streams at a time. */
   #evict(): void {
-    let looked = 0;
+    let looks = Math.min(EVICTION_LOOKS_MAX, this.#byPath.size);
     for (const stream of this.#byPath.values()) {
-      if (this.#byPath.size <= this.#inMemoryMax || looked++ === EVICTION_LOOKS_MAX) return;
+      if (this.#byPath.size < this.#inMemoryMax || looks-- === 0) return;
       this.#byPath.delete(stream.path);
-      if (stream.isBusy || stream.recentlyUsed || stream.nextForks !== stream.forks) {
+      if (stream.isBusy || !stream.exists || stream.recentlyUsed || stream.nextForks !== stream.forks) {
         stream.recentlyUsed = false;
         this.#byPath.set(stream.path, stream);
         continue;

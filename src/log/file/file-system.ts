@@ -74,8 +74,14 @@ export const nodeFileSystem: FileSystem = {
     }),
   truncate: (fd, length) => fs.ftruncateSync(fd, length),
   stat: (path) => {
-    const stat = fs.lstatSync(path, { throwIfNoEntry: false });
-    return stat === undefined ? undefined : toFileStat(stat);
+    try {
+      const stat = fs.lstatSync(path, { throwIfNoEntry: false });
+      return stat === undefined ? undefined : toFileStat(stat);
+    } catch (error) {
+      // Below a file there is nothing either.
+      if (codeOf(error) === 'ENOTDIR') return undefined;
+      throw error;
+    }
   },
   fstat: (fd) => toFileStat(fs.fstatSync(fd)),
   realpath: (path) => fs.realpathSync.native(path),

@@ -137,31 +137,26 @@ export class Flush {
   async #flushStream(stream: Stream, storage: FileStorage): Promise<void> {
     // Deleted meanwhile: its names are gone, and the directories know.
     if (storage.file === undefined) return;
-    // Taken before the sync: what comes later is not covered by it.
-    const { lsn, overflow } = storage;
-    const snapshot = stream.snapshot();
-    if (storage.dataDirty) {
-      try {
-        await storage.sync();
-      } catch (error) {
-        if (!(error instanceof MillraceError)) throw error;
-        if (error.code !== 'STREAM_FILE_CHANGED') throw error;
-        // Others took the file away: there is nothing to make durable any more.
-        storage.dataDirty = false;
-        return;
-      }
-    }
-    if (!storage.metadataDirty || storage.file === undefined) return;
+    // All taken at one instant, before the first wait: what comes later makes it dirty again.
+    const { lsn, overflow, metadataDirty } = storage;
+    const snapshot = metadataDirty ? stream.snapshot() : undefined;
     storage.metadataDirty = false;
     try {
+      if (storage.dataDirty) await storage.sync();
+      if (snapshot === undefined || storage.file === undefined) return;
       const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
       if (stream.canExpire) this.#markExpiring(stream.path);
       for (const directory of changed) this.#places.dirtyDirectories.add(directory);
       // Deleted while it was written.
       if (storage.file === undefined) this.#metadata.remove(stream.path);
     } catch (error) {
-      storage.metadataDirty = true;
-      throw error instanceof SyncError ? error : diskError(error, 'Metadata cannot be written');
+      // Others took the file away: there is nothing to make durable any more.
+      if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') {
+        storage.dataDirty = false;
+        return;
+      }
+      if (metadataDirty) storage.metadataDirty = true;
+      throw error instanceof SyncError ? error : diskError(error, 'A stream cannot be flushed');
     }
   }
 

@@ -1,0 +1,133 @@
+import assert from 'node:assert/strict';
+import { bytes, codeOf, contents, eventually, follow, rejects } from './store-harness.js';
+import type { CaseOfStore } from './store-suite.js';
+
+/** Deletion, expiry, limits and the end of the store. */
+export const lifetimeCases: readonly CaseOfStore[] = [
+  {
+    name: 'deletes a stream; another one at its path is another one',
+    async run(store) {
+      const { info } = await store.create('a', { data: bytes('old') });
+      await store.append('a', { data: bytes('!'), producer: { id: 'p', epoch: 0, seq: 0 } });
+      await store.delete('a');
+      await rejects(store.stat('a'), 'STREAM_NOT_FOUND');
+      await rejects(store.delete('a'), 'STREAM_NOT_FOUND');
+      const again = await store.create('a', { data: bytes('new') });
+      assert.notEqual(again.info.id, info.id);
+      await store.append('a', { data: bytes('!'), producer: { id: 'p', epoch: 0, seq: 0 } });
+      assert.equal(await contents(store, 'a'), 'new!');
+    },
+  },
+  {
+    name: 'commits what is asked for at once in the order of the calls',
+    async run(store) {
+      const results = await Promise.allSettled([
+        store.create('a', { data: bytes('1') }),
+        store.append('a', { data: bytes('2') }),
+        store.delete('a'),
+        store.append('a', { data: bytes('3') }),
+        store.create('a', { data: bytes('4') }),
+        store.append('a', { data: bytes('5') }),
+      ]);
+      assert.deepEqual(
+        results.map(({ status }) => status),
+        ['fulfilled', 'fulfilled', 'fulfilled', 'rejected', 'fulfilled', 'fulfilled'],
+      );
+      assert.equal(await contents(store, 'a'), '45');
+    },
+  },
+  {
+    name: 'lets a stream expire that nobody uses',
+    async run(store) {
+      await store.create('a', { ttlSeconds: 1, data: bytes('x') });
+      await store.create('b', { expiresAtMs: Date.now() + 1000 });
+      assert.equal((await store.stat('a')).ttlSeconds, 1);
+      await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_NOT_FOUND', 'a is expired');
+      await eventually(async () => (await codeOf(store.stat('b'))) === 'STREAM_NOT_FOUND', 'b is expired');
+      await rejects(store.append('a', { data: bytes('y') }), 'STREAM_NOT_FOUND');
+      assert.deepEqual((await store.list()).streams, []);
+      assert.equal((await store.create('a', { data: bytes('new') })).created, true);
+      assert.equal(await contents(store, 'a'), 'new');
+    },
+  },
+  {
+    name: 'keeps a stream that is read, appended to or followed, but not for being asked about',
+    async run(store) {
+      const { info } = await store.create('read', { ttlSeconds: 1, data: bytes('x') });
+      for (const path of ['append', 'followed', 'asked']) await store.create(path, { ttlSeconds: 1 });
+      await follow(store, 'followed');
+      await eventually(async () => {
+        await store.read('read', 0, { maxBytes: 1 });
+        await store.append('append', { data: bytes('x') });
+        return (await codeOf(store.stat('asked'))) === 'STREAM_NOT_FOUND' && Date.now() > info.createdAtMs + 1200;
+      }, 'the one that is only asked about is expired');
+      assert.equal((await store.stat('read')).id, info.id);
+      await store.stat('append');
+      await store.stat('followed');
+    },
+  },
+  {
+    name: 'treats an expired stream with forks as a deleted one',
+    async run(store) {
+      await store.create('a', { ttlSeconds: 1, data: bytes('x') });
+      await store.create('f', { fork: { path: 'a' }, ttlSeconds: 1000 });
+      await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_GONE', 'a is expired');
+      assert.equal(await contents(store, 'f'), 'x');
+      await rejects(store.create('g', { fork: { path: 'a' } }), 'FORK_SOURCE_GONE');
+      await store.delete('f');
+      await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_NOT_FOUND', 'a is freed');
+    },
+  },
+  {
+    name: 'refuses what can never be',
+    async run(store) {
+      await rejects(store.create('a', { ttlSeconds: 1, expiresAtMs: Date.now() }), 'INVALID_ARGUMENT');
+      await rejects(store.create('a', { ttlSeconds: -1 }), 'INVALID_ARGUMENT');
+      await rejects(store.create('a', { ttlSeconds: 1.5 }), 'INVALID_ARGUMENT');
+      await rejects(store.create('a', { contentType: '' }), 'INVALID_ARGUMENT');
+      await rejects(store.create('a', { contentType: 'text/plain\r\nX: y' }), 'INVALID_ARGUMENT');
+      const producer = { id: 'p', epoch: 0, seq: 0 };
+      await store.create('a');
+      for (const wrong of [{ epoch: -1 }, { seq: 0.5 }, { id: '' }, { id: 'x'.repeat(5000) }]) {
+        const append = { data: bytes('x'), producer: { ...producer, ...wrong } };
+        await rejects(store.append('a', append), 'INVALID_ARGUMENT');
+      }
+      await rejects(store.append('a', { data: bytes('x'), streamSeq: 'x'.repeat(5000) }), 'INVALID_ARGUMENT');
+    },
+  },
+  {
+    name: 'commits what it has accepted before it closes, and takes nothing more',
+    reopens: true,
+    async run(store, reopen) {
+      await store.create('a');
+      const appends = ['1 ', '2 ', '3 '].map((each) => store.append('a', { data: bytes(each) }));
+      const closed = store.close();
+      await rejects(store.append('a', { data: bytes('x') }), 'STORE_CLOSED');
+      await rejects(store.create('b'), 'STORE_CLOSED');
+      await rejects(store.acquire('a'), 'STORE_CLOSED');
+      await Promise.all(appends);
+      await closed;
+      await store.close();
+      assert.equal((store.failure as { code?: string } | undefined)?.code, 'STORE_CLOSED');
+      const again = await reopen(store);
+      assert.equal(await contents(again, 'a'), '1 2 3 ');
+    },
+  },
+  {
+    name: 'remembers when a stream was used last',
+    reopens: true,
+    async run(store, reopen) {
+      const { info } = await store.create('a', { ttlSeconds: 2 });
+      await eventually(async () => {
+        await store.read('a', 0, { maxBytes: 1 });
+        return Date.now() > info.createdAtMs + 1000;
+      }, 'half its time is over');
+      await store.close();
+      const again = await reopen(store);
+      // Had the reads been forgotten, it would be gone by now.
+      await eventually(async () => Date.now() > info.createdAtMs + 2100, 'its time from creation is over');
+      assert.equal((await again.stat('a')).id, info.id);
+      await eventually(async () => (await codeOf(again.stat('a'))) === 'STREAM_NOT_FOUND', 'it is expired');
+    },
+  },
+];

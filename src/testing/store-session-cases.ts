@@ -1,0 +1,160 @@
+import assert from 'node:assert/strict';
+import { bytes, contents, follow, nextEvent, rejects, text } from './store-harness.js';
+import type { CaseOfStore } from './store-suite.js';
+
+/** Exclusive appenders. */
+export const sessionCases: readonly CaseOfStore[] = [
+  {
+    name: 'lets one appender in at a time',
+    async run(store) {
+      const session = await store.acquire('a', { create: {} });
+      await rejects(store.acquire('a'), 'APPENDER_ACTIVE');
+      await rejects(store.append('a', { data: bytes('no') }), 'APPENDER_ACTIVE');
+      await rejects(store.append('a', { close: true }), 'APPENDER_ACTIVE');
+      assert.equal((await session.append(bytes('yes'))).offset, 3);
+      assert.equal((await store.stat('a')).appender, true);
+      await session.release();
+      assert.equal(await session.ended, 'released');
+      assert.equal((await store.stat('a')).appender, false);
+      await store.append('a', { data: bytes('!') });
+      assert.equal(await contents(store, 'a'), 'yes!');
+    },
+  },
+  {
+    name: 'acquires what is there, creates what is not if asked to',
+    async run(store) {
+      await rejects(store.acquire('a'), 'STREAM_NOT_FOUND');
+      await store.create('a', { contentType: 'text/csv', data: bytes('x,y') });
+      const session = await store.acquire('a', { create: {} });
+      assert.equal(session.info.contentType, 'text/csv');
+      assert.equal(session.info.tail, 3);
+      assert.equal(session.committed, undefined);
+      await store.create('b', { closed: true });
+      await rejects(store.acquire('b'), 'STREAM_CLOSED');
+    },
+  },
+  {
+    name: 'frees a stream only when what was accepted is committed',
+    async run(store) {
+      const session = await store.acquire('a', { create: {} });
+      const append = session.append(bytes('last words'));
+      const [, next] = await Promise.all([session.release(), store.acquire('a')]);
+      assert.equal((await append).offset, 10);
+      assert.equal(next.info.tail, 10);
+      await rejects(session.append(bytes('too late')), 'SESSION_ENDED');
+    },
+  },
+  {
+    name: 'tells followers when an appender comes and goes',
+    async run(store) {
+      await store.create('a');
+      const { events } = await follow(store, 'a');
+      const session = await store.acquire('a');
+      assert.equal((await nextEvent(events)).appender, true);
+      void session.append(bytes('x'));
+      await session.release();
+      const appended = await nextEvent(events);
+      assert.deepEqual([text(appended.data), appended.appender], ['x', true]);
+      const left = await nextEvent(events);
+      assert.deepEqual([left.data.length, left.appender, left.tail], [0, false, 1]);
+    },
+  },
+  {
+    name: 'ends a session when its stream is closed or deleted',
+    async run(store) {
+      const closing = await store.acquire('a', { create: {} });
+      assert.equal((await closing.append(bytes('x'), { close: true })).closed, true);
+      assert.equal(await closing.ended, 'closed');
+      await rejects(store.acquire('a'), 'STREAM_CLOSED');
+      const deleted = await store.acquire('b', { create: {} });
+      await store.delete('b');
+      assert.equal(await deleted.ended, 'deleted');
+      await rejects(deleted.append(bytes('x')), 'SESSION_ENDED');
+      await deleted.release();
+    },
+  },
+  {
+    name: 'lets a newer instance of a producer take over, and tells it where the old one got to',
+    async run(store) {
+      const old = await store.acquire('a', { create: {}, producer: { id: 'p', epoch: 1 } });
+      assert.deepEqual(old.committed, { epoch: 1, seq: -1 });
+      await old.append(bytes('0'));
+      const late = old.append(bytes('12'), { count: 2 });
+      const newer = await store.acquire('a', { producer: { id: 'p', epoch: 2 } });
+      assert.equal(await old.ended, 'fenced');
+      assert.deepEqual((await late).producer, { epoch: 1, seq: 2 });
+      assert.deepEqual(newer.committed, { epoch: 1, seq: 2 });
+      await rejects(old.append(bytes('x')), 'SESSION_ENDED');
+      assert.deepEqual((await newer.append(bytes('3'))).producer, { epoch: 2, seq: 0 });
+      assert.equal(await contents(store, 'a'), '0123');
+    },
+  },
+  {
+    name: 'lets nobody else take over',
+    async run(store) {
+      const session = await store.acquire('a', { create: {}, producer: { id: 'p', epoch: 5 } });
+      await rejects(store.acquire('a'), 'APPENDER_ACTIVE');
+      await rejects(store.acquire('a', { producer: { id: 'q', epoch: 9 } }), 'APPENDER_ACTIVE');
+      await rejects(store.acquire('a', { producer: { id: 'p', epoch: 5 } }), 'APPENDER_ACTIVE');
+      assert.equal(
+        (await rejects(store.acquire('a', { producer: { id: 'p', epoch: 4 } }), 'PRODUCER_FENCED')).epoch,
+        5,
+      );
+      await session.release();
+      // It never appended, and is fenced all the same.
+      await rejects(store.acquire('a', { producer: { id: 'p', epoch: 4 } }), 'PRODUCER_FENCED');
+    },
+  },
+  {
+    name: 'resumes a producer exactly once, however often it comes back',
+    async run(store) {
+      const first = await store.acquire('a', { create: {}, producer: { id: 'p', epoch: 1 } });
+      await first.append(bytes('0'));
+      await first.append(bytes('1'));
+      await first.release();
+      // The answer to this one never reached its client.
+      const lost = await store.acquire('a', { producer: { id: 'p', epoch: 2 } });
+      await lost.release();
+      const third = await store.acquire('a', { producer: { id: 'p', epoch: 3 } });
+      assert.deepEqual(third.committed, { epoch: 1, seq: 1 });
+      await third.release();
+      const same = await store.acquire('a', { producer: { id: 'p', epoch: 3 } });
+      assert.deepEqual((await same.append(bytes('2'))).producer, { epoch: 3, seq: 0 });
+      await same.release();
+      const more = await store.acquire('a', { producer: { id: 'p', epoch: 3 } });
+      assert.deepEqual(more.committed, { epoch: 3, seq: 0 });
+      assert.deepEqual((await more.append(bytes('3'))).producer, { epoch: 3, seq: 1 });
+      await more.release();
+      // Not only sessions: the numbering is the producer's.
+      const single = { data: bytes('3'), producer: { id: 'p', epoch: 3, seq: 1 } };
+      assert.equal((await store.append('a', single)).duplicate, true);
+      assert.equal(await contents(store, 'a'), '0123');
+    },
+  },
+  {
+    name: 'fences an old producer, and resumes a new one, beyond its own end',
+    reopens: true,
+    async run(store, reopen) {
+      const session = await store.acquire('a', { create: {}, producer: { id: 'p', epoch: 3 } });
+      await session.append(bytes('012'), { count: 3 });
+      await session.release();
+      await (await store.acquire('a', { producer: { id: 'p', epoch: 4 } })).release();
+      await store.close();
+      const again = await reopen(store);
+      await rejects(again.acquire('a', { producer: { id: 'p', epoch: 3 } }), 'PRODUCER_FENCED');
+      const resumed = await again.acquire('a', { producer: { id: 'p', epoch: 4 } });
+      assert.deepEqual(resumed.committed, { epoch: 3, seq: 2 });
+    },
+  },
+  {
+    name: 'releases all sessions when it is closed',
+    async run(store) {
+      const session = await store.acquire('a', { create: {} });
+      const append = session.append(bytes('x'));
+      await store.close();
+      assert.equal((await append).offset, 1);
+      assert.equal(await session.ended, 'released');
+      await rejects(session.append(bytes('y')), 'STORE_CLOSED');
+    },
+  },
+];

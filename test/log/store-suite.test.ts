@@ -1,0 +1,56 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, it } from 'vitest';
+import { createFileStore, createMemoryStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
+import { type StoreSuiteOptions, storeSuite } from '../../src/testing/index.js';
+
+const roots: string[] = [];
+afterAll(() => Promise.all(roots.map((root) => rm(root, { recursive: true, force: true }))));
+
+function run(options: StoreSuiteOptions): void {
+  for (const { name, skip, timeoutMs, run: runCase } of storeSuite(options)) {
+    it(skip ? `${name} (not asked: ${skip})` : name, { skip: skip !== undefined, timeout: timeoutMs }, runCase);
+  }
+}
+
+function fileStores(options: Omit<FileStoreOptions, 'root'>): StoreSuiteOptions {
+  const rootOf = new WeakMap<Store, string>();
+  const open = async (root: string) => {
+    const store = await createFileStore({ ...options, root });
+    rootOf.set(store, root);
+    return store;
+  };
+  return {
+    async open() {
+      const root = await mkdtemp(join(tmpdir(), 'millrace-suite-'));
+      roots.push(root);
+      return open(root);
+    },
+    reopen: (closed) => open(rootOf.get(closed) as string),
+  };
+}
+
+describe('the memory store', () => {
+  run({ open: async () => createMemoryStore({ expirySweepMs: 50 }) });
+});
+
+describe('the file store', () => {
+  run(fileStores({ expirySweepMs: 50 }));
+});
+
+describe('the file store, with everything as small as it goes', () => {
+  run(
+    fileStores({
+      expirySweepMs: 50,
+      journalSegmentBytes: 5 * 1024 * 1024,
+      journalBytesMax: 10 * 1024 * 1024,
+      openFilesMax: 1,
+      streamsInMemoryMax: 1,
+      dirtyStreamsMax: 1,
+      flushIntervalMs: 10,
+      commitBytesMax: 1000,
+      pendingBytesMax: 1000,
+    }),
+  );
+});
