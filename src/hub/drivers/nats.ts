@@ -340,5 +340,5 @@ function explain(error: unknown): MillraceError {
   if (/Authorization|Authentication/.test(name)) {
     return new MillraceError('HUB_UNAUTHORIZED', `NATS refuses these credentials: ${message}`, {}, { cause: error });
   }
-  return new MillraceError('HUB_UNAVAILABLE', `NATS did not take it: ${message}`, {}, { cause: error });
+  return new MillraceError('HUB_UNAVAILABLE', `NATS cannot be used, or did not answer: ${message}`, {}, { cause: error });
 }

@@ -293,5 +293,5 @@ function explain(error: unknown): MillraceError {
   if (/^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password)/.test(message)) {
     return new MillraceError('HUB_UNAUTHORIZED', `Redis refuses these credentials: ${message}`, {}, { cause: error });
   }
-  return new MillraceError('HUB_UNAVAILABLE', `Redis did not take it: ${message}`, {}, { cause: error });
+  return new MillraceError('HUB_UNAVAILABLE', `Redis cannot be used, or did not answer: ${message}`, {}, { cause: error });
 }

@@ -1,0 +1,133 @@
+import { InvalidArgumentError } from 'commander';
+import { WebSocket } from 'ws';
+import { type ErrorCode, errorCodes, MillraceError } from '../errors.js';
+import { createHub, type HubEvent, type Pattern } from '../hub/index.js';
+
+/**
+ * Where channels are: a broker (`redis://…`, any URL that `createHub` takes), or the hub of a Millrace server
+ * (`http://…`). Both look the same to the commands.
+ */
+export interface ChannelSource {
+  publish(channel: string, message: unknown): Promise<void>;
+  /** Calls `onEvent` with each message and gap; a promise that it returns is awaited. Resolves when `signal` aborts. */
+  follow(
+    targets: readonly (string | Pattern)[],
+    onEvent: (event: HubEvent) => Promise<void>,
+    onReady: () => void,
+    signal: AbortSignal,
+  ): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Opens a source. Errors: those of `createHub`. */
+export function openChannels(url: URL): ChannelSource {
+  return url.protocol === 'http:' || url.protocol === 'https:' ? serverSource(url) : brokerSource(url);
+}
+
+/** A broker's or server's URL, for commander. */
+export function channelsUrl(text: string): URL {
+  if (/^[a-z][a-z0-9+.-]*:/i.test(text) && URL.canParse(text)) return new URL(text);
+  throw new InvalidArgumentError(
+    'It must be a URL like http://localhost:4437 (a server) or redis://localhost (a broker).',
+  );
+}
+
+function brokerSource(url: URL): ChannelSource {
+  const hub = createHub(url.href);
+  return {
+    publish: (channel, message) => hub.publish(channel, message),
+    async follow(targets, onEvent, onReady, signal) {
+      const subscription = hub.subscribe(targets);
+      signal.addEventListener('abort', () => subscription.close(), { once: true });
+      if (signal.aborted) subscription.close();
+      await subscription.ready;
+      onReady();
+      await subscription.consume((event: HubEvent) => onEvent(event));
+    },
+    close: () => hub.close(),
+  };
+}
+
+function serverSource(base: URL): ChannelSource {
+  const place = (name: string, query: URLSearchParams) => `${base.href.replace(/\/$/, '')}/-/${name}?${query}`;
+  return {
+    async publish(channel, message) {
+      const response = await fetch(place('publish', new URLSearchParams({ channel })), {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json' },
+        body: JSON.stringify(message),
+      }).catch((cause: unknown) => {
+        throw unreachable(base, cause);
+      });
+      if (!response.ok) throw refused(response.status, await response.text());
+    },
+    follow(targets, onEvent, onReady, signal) {
+      const query = new URLSearchParams();
+      for (const target of targets) {
+        if (typeof target === 'string') query.append('channel', target);
+        else query.append('pattern', target.pattern);
+      }
+      return followServer(place('events', query).replace(/^http/, 'ws'), base, onEvent, onReady, signal);
+    },
+    close: async () => {},
+  };
+}
+
+/** The WebSocket protocol of docs/events.md. */
+function followServer(
+  url: string,
+  base: URL,
+  onEvent: (event: HubEvent) => Promise<void>,
+  onReady: () => void,
+  signal: AbortSignal,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = new WebSocket(url, { perMessageDeflate: false });
+    const stop = () => {
+      resolve();
+      socket.close();
+    };
+    signal.addEventListener('abort', stop, { once: true });
+    if (signal.aborted) stop();
+    socket.on('unexpected-response', (_, response) => {
+      let body = '';
+      response.setEncoding('utf8').on('data', (text) => {
+        body += text;
+      });
+      response.on('end', () => reject(refused(response.statusCode ?? 0, body)));
+    });
+    socket.on('error', (cause) => reject(unreachable(base, cause)));
+    socket.on('close', () => reject(unreachable(base, new Error('the server ended the connection'))));
+    socket.on('message', (data) => {
+      const event = JSON.parse(String(data));
+      if (event.op === 'ok') onReady();
+      else if (event.op === 'error') reject(new MillraceError(event.code, event.detail));
+      else {
+        socket.pause();
+        const message = 'base64' in event ? Buffer.from(event.base64, 'base64') : event.message;
+        onEvent({ ...event, message }).then(() => socket.resume(), reject);
+      }
+    });
+  });
+}
+
+function unreachable(base: URL, cause: unknown): MillraceError {
+  const reason =
+    cause instanceof Error ? ((cause.cause as Error | undefined)?.message ?? cause.message) : String(cause);
+  return new MillraceError('CONNECTION_FAILED', `The server at ${base} cannot be reached: ${reason}`, {}, { cause });
+}
+
+/** The error that a server's problem tells of. */
+function refused(status: number, body: string): MillraceError {
+  let problem: { code?: unknown; detail?: unknown } = {};
+  try {
+    problem = JSON.parse(body);
+  } catch {
+    // No problem of ours: something else answers there.
+  }
+  const { code, detail } = problem;
+  if (typeof detail === 'string' && errorCodes.includes(code as ErrorCode)) {
+    return new MillraceError(code as ErrorCode, detail, { status });
+  }
+  return new MillraceError('UNEXPECTED_RESPONSE', `The server answered ${status}.`, { status });
+}

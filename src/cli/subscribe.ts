@@ -1,0 +1,64 @@
+import { Command } from 'commander';
+import type { HubEvent } from '../hub/index.js';
+import { channelsUrl, openChannels } from './channel-source.js';
+import { CommandFailed, EXIT } from './exit.js';
+import { interruption } from './interrupt.js';
+import { createLog, type LogOptions } from './log.js';
+import { jsonOption, verboseOption } from './options.js';
+import { StandardOutput } from './standard-output.js';
+
+interface SubscribeOptions extends LogOptions {
+  readonly pattern?: readonly string[];
+  readonly channels?: boolean;
+}
+
+/** `millrace subscribe URL CHANNEL…`: the messages of channels to standard output, one a line. */
+export function subscribeCommand(): Command {
+  return new Command('subscribe')
+    .description('Print the messages of channels as JSON, one a line, until Ctrl-C. Gaps are told on standard error.')
+    .argument('<url>', 'a server like http://localhost:4437, or a broker like redis://localhost', channelsUrl)
+    .argument('[channels...]', 'the channels')
+    .option('--pattern <pattern...>', 'follow channels that match: * stands for any run of characters')
+    .option('--channels', 'print {"channel":…,"message":…} instead of the message alone')
+    .addOption(verboseOption())
+    .addOption(jsonOption())
+    .action(subscribe);
+}
+
+async function subscribe(url: URL, names: readonly string[], options: SubscribeOptions): Promise<void> {
+  const targets = [...names, ...(options.pattern ?? []).map((pattern) => ({ pattern }))];
+  if (targets.length === 0) {
+    throw new CommandFailed(EXIT.usage, new Error('Name at least one channel, or a --pattern.'));
+  }
+  const log = createLog(options);
+  const interrupted = interruption();
+  const output = new StandardOutput();
+  const channels = openChannels(url);
+  const print = async (event: HubEvent) => {
+    if (event.gap !== undefined) {
+      const { reason, missed = 'some' } = event.gap;
+      return log.warn({ reason }, `gap: ${missed} messages of ${event.channel} may be missing here`);
+    }
+    const message = printable(event.message);
+    await output.write(
+      Buffer.from(`${JSON.stringify(options.channels ? { channel: event.channel, message } : message)}\n`),
+    );
+  };
+  const signal = AbortSignal.any([interrupted.signal, output.gone]);
+  try {
+    await channels.follow(targets, print, () => log.info({}, `subscribed at ${url} (ctrl-C to exit)`), signal);
+  } catch (error) {
+    output.throwIfFailed();
+    if (!signal.aborted) throw error;
+  } finally {
+    interrupted.stop();
+    await channels.close();
+  }
+}
+
+/** Bytes as the text that they are, or else in base64. */
+function printable(message: unknown): unknown {
+  if (!(message instanceof Uint8Array)) return message;
+  const text = Buffer.from(message).toString();
+  return Buffer.from(text).equals(message) ? text : { base64: Buffer.from(message).toString('base64') };
+}
