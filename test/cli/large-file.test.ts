@@ -1,10 +1,11 @@
+import { spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { millrace, serve, stopAll, temporaryDirectory } from './commands.js';
+import { MAIN, millrace, serve, stopAll, temporaryDirectory } from './commands.js';
 
 afterEach(stopAll);
 
@@ -49,9 +50,7 @@ async function writeRandomFile(path: string): Promise<string> {
 
 /** The hash of what `millrace follow` prints. Its output is not kept: it is larger than memory should be. */
 async function hashOf(url: string): Promise<string> {
-  const { spawn } = await import('node:child_process');
-  const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
-  const follower = spawn(process.execPath, [main, 'follow', `${url}/a.bin`], { stdio: ['ignore', 'pipe', 'inherit'] });
+  const follower = spawn(process.execPath, [MAIN, 'follow', `${url}/a.bin`], { stdio: ['ignore', 'pipe', 'inherit'] });
   const hash = createHash('sha256');
   await pipeline(follower.stdout, hash);
   return hash.digest('hex');

@@ -1,0 +1,44 @@
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits } from '../../src/http/index.js';
+import { checkConfig, type ServerConfig } from '../../src/server/config.js';
+
+describe('checkConfig', () => {
+  it('needs nothing: everything has a default, and nobody else gets in', () => {
+    expect(checkConfig({})).toMatchObject({
+      root: './data',
+      host: '127.0.0.1',
+      port: 4437,
+      limits: DEFAULT_HTTP_LIMITS,
+      connectionsMax: 100_000,
+    });
+  });
+
+  it('takes what is given, and leaves the other limits as they are', () => {
+    const config = checkConfig({ memory: true, host: '::', port: 0, limits: { drainMs: 0 }, connectionsMax: 5 });
+    expect(config).toMatchObject({
+      root: undefined,
+      host: '::',
+      port: 0,
+      limits: { ...DEFAULT_HTTP_LIMITS, drainMs: 0 },
+      connectionsMax: 5,
+    });
+  });
+
+  it.each<[name: string, config: ServerConfig]>([
+    ['memory', { memory: true, root: 'x' }],
+    ['root', { root: '' }],
+    ['host', { host: '' }],
+    ['port', { port: 65_536 }],
+    ['port', { port: -1 }],
+    ['port', { port: 1.5 }],
+    ['connectionsMax', { connectionsMax: 0 }],
+    ['drainMs', { limits: { drainMs: -1 } }],
+    ['followersMax', { limits: { followersMax: 0 } }],
+    ['bodyBytesMax', { limits: { bodyBytesMax: Number.NaN } }],
+    ['noSuchLimit', { limits: { noSuchLimit: 1 } as Partial<HttpLimits> }],
+  ])('refuses a wrong %s by its name', (name, config) => {
+    expect(() => checkConfig(config)).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT', message: expect.stringContaining(name) as string }),
+    );
+  });
+});
