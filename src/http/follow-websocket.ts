@@ -1,8 +1,10 @@
-import type { FollowEnd, FollowOptions, Format } from '../follow/index.js';
+import type { Duplex } from 'node:stream';
+import type { FollowEnd, FollowOptions, Format, Sink } from '../follow/index.js';
 import { followOffset, graceMs, isFollowable } from './follow-chunked.js';
-import { webSocketLive, webSocketText, webSocketTextOrBinary } from './formats.js';
+import { webSocketLive, webSocketTextOrBinary } from './formats.js';
 import { sendContent } from './get.js';
 import { admit } from './live-response.js';
+import { OriginalClientSink, originalText } from './original-client.js';
 import type { StreamRoute } from './route.js';
 import type { StreamUpgrade, UpgradeExchange } from './upgrade.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
@@ -20,9 +22,10 @@ export const followWebSocket: StreamUpgrade = async (exchange) => {
     stream.release();
     return sendContent(exchange.respond(), info, offset === 'tail' ? info.tail : offset);
   }
-  // The original Go client sends the header, and gives up at the first binary message.
-  const format = route.verbInHeader && exchange.protocols.size === 0 ? webSocketText : webSocketTextOrBinary;
   admit(exchange, stream, offset);
+  // The original Go client sends the header; others are asked not to.
+  const isOriginal = route.verbInHeader && exchange.protocols.size === 0;
+  const format = isOriginal ? originalText : webSocketTextOrBinary;
   follow(exchange, stream, { offset, format, until: 'appender', graceMs: graceMs(exchange) });
 };
 
@@ -62,15 +65,17 @@ function follow(
   whenPeerEnds(ws, socket, leave);
   ws.on('error', () => {});
   context.heartbeat.pingFollower(ws, () => socket.writableNeedDrain);
-  following = stream.follow({
-    ...options,
-    sink: {
-      // Whole frames, shared by all followers: `ws` only sees to the handshake, pings and the close.
-      write: (bytes) => socket.write(bytes),
-      onDrain: (resume) => void socket.on('drain', resume),
-      end,
-    },
-  });
+  const sink = options.format === originalText ? new OriginalClientSink(ws, socket, end) : socketSink(socket, end);
+  following = stream.follow({ ...options, sink });
+}
+
+/** Whole frames, shared by all followers, go straight to the socket: `ws` sees to the handshake, pings and the close. */
+function socketSink(socket: Duplex, end: (reason: FollowEnd) => void): Sink {
+  return {
+    write: (bytes) => socket.write(bytes),
+    onDrain: (resume) => void socket.on('drain', resume),
+    end,
+  };
 }
 
 const CLOSES: Readonly<Record<FollowEnd['kind'], readonly [code: number, reason: string]>> = {

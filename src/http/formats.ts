@@ -7,13 +7,6 @@ import { BINARY, encodeFrame, frameHeaderLength, TEXT, writeFrame } from '../wir
 /** The bytes as they are. */
 export const raw: Format = { name: 'raw', encode: (data) => data };
 
-/** WebSocket text messages, whatever the bytes are: what the original Go clients understand. */
-export const webSocketText: Format = {
-  name: 'websocket text',
-  wholeCharacters: true,
-  encode: (data) => (data.length === 0 ? data : encodeFrame(TEXT, data)),
-};
-
 /** WebSocket messages: text where the bytes are UTF-8, else binary. */
 export const webSocketTextOrBinary: Format = {
   name: 'websocket text or binary',

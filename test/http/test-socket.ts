@@ -10,6 +10,8 @@ export interface Message {
 export interface TestSocket {
   readonly ws: WebSocket;
   readonly messages: readonly Message[];
+  /** The payloads of all pings so far. */
+  readonly pings: readonly Buffer[];
   /** The data of all messages so far. */
   readonly text: string;
   readonly closed: Promise<{ readonly code: number; readonly reason: string }>;
@@ -49,6 +51,9 @@ export function tryOpen(
       skipUTF8Validation: true,
     });
     const messages: Message[] = [];
+    const pings: Buffer[] = [];
+    // The first ones may come together with the handshake.
+    ws.on('ping', (payload: Buffer) => pings.push(payload));
     let read = 0;
     let bytes = 0;
     let changed = () => {};
@@ -78,6 +83,7 @@ export function tryOpen(
       resolve({
         ws,
         messages,
+        pings,
         closed,
         get text() {
           return Buffer.concat(messages.map(({ data }) => data)).toString();
