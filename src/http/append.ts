@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http';
-import { isMillraceError, MillraceError } from '../errors.js';
+import { MillraceError } from '../errors.js';
 import type { Append, Appended } from '../log/store.js';
 import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
@@ -23,7 +23,7 @@ export const append: StreamHandler = async (exchange) => {
         });
       }
       request.data = body;
-      if (isJsonType(contentType)) request.data = await jsonLines(exchange, request, body);
+      if (isJsonType(contentType)) request.data = await jsonLines(exchange, body);
     }
     const appended = await context.store.append(route.stream, request);
     // With a producer, 204 says that nothing new was appended (section 5.2.1).
@@ -53,23 +53,15 @@ function parseAppend(req: IncomingMessage): AppendRequest {
 }
 
 /**
- * The body as lines. Where it is no JSON, the stream may have a better reason to refuse it: there is none, it is
- * closed, or it is no JSON stream at all.
+ * The body as a JSON stream keeps it. Other streams get it as it is: one may have this type and still be bytes, where
+ * nobody but its path said so. A closed one will refuse it, whatever it is.
  */
-async function jsonLines(
-  { route, context }: Parameters<StreamHandler>[0],
-  request: Append,
-  body: Uint8Array,
-): Promise<Uint8Array> {
-  try {
-    const { data, count } = encodeJsonLines(body);
-    if (count > 0) return data;
-    throw new MillraceError('EMPTY_APPEND', 'The array is empty: send at least one message.');
-  } catch (error) {
-    const info = await context.store.stat(route.stream);
-    if (info.json && !(info.closed && isMillraceError(error, 'INVALID_JSON'))) throw error;
-    return request.data ?? body;
-  }
+async function jsonLines({ route, context }: Parameters<StreamHandler>[0], body: Uint8Array): Promise<Uint8Array> {
+  const { json, closed } = await context.store.stat(route.stream);
+  if (!json || closed) return body;
+  const { data, count } = encodeJsonLines(body);
+  if (count > 0) return data;
+  throw new MillraceError('EMPTY_APPEND', 'The array is empty: send at least one message.');
 }
 
 function appendedFields(req: IncomingMessage, appended: Appended): string[] {

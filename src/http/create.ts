@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { MillraceError } from '../errors.js';
-import { contentTypeOf, parseStreamPath } from '../log/index.js';
+import { parseStreamPath } from '../log/index.js';
 import type { CreateOptions, ForkPoint } from '../log/store.js';
 import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifetime } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
@@ -21,7 +21,7 @@ export const create: StreamHandler = async ({ req, res, route, context }) => {
   if (forkHeaders !== undefined) options.fork = forkPoint(forkHeaders, context.prefix);
   const body = await readBody(req, context.limits.bodyBytesMax);
   if (body.length > 0) {
-    const json = isJsonType(contentType ?? (await defaultType(context, route.stream, options.fork)));
+    const json = contentType === undefined ? await forksJson(context, options.fork) : isJsonType(contentType);
     options.data = json ? encodeJsonLines(body).data : body;
   }
   const { created, info } = await context.store.create(route.stream, options);
@@ -54,14 +54,14 @@ function forkPoint(fork: ForkHeaders, prefix: string): ForkPoint {
   };
 }
 
-/** The type that the store will give a stream for which the client named none. */
-async function defaultType(context: HttpContext, path: string, fork: ForkPoint | undefined): Promise<string> {
-  if (fork === undefined) return contentTypeOf(path);
+/** Whether a fork for which the client named no type is of a JSON stream. Only a named type makes a stream JSON. */
+async function forksJson(context: HttpContext, fork: ForkPoint | undefined): Promise<boolean> {
+  if (fork === undefined) return false;
   try {
-    return (await context.store.stat(fork.path)).contentType;
+    return (await context.store.stat(fork.path)).json;
   } catch {
     // The store says what is wrong with the source; the body is not looked at then.
-    return contentTypeOf(path);
+    return false;
   }
 }
 

@@ -13,7 +13,7 @@ export const sse: StreamHandler = async (exchange) => {
   const { route, context } = exchange;
   const asked = requireOffset(route.query);
   const opened = await context.follow.open(route.stream);
-  const encoding = sseEncodingOf(opened.info.contentType);
+  const encoding = sseEncodingOf(opened.info);
   const headers = [...baseFields, 'Content-Type', 'text/event-stream', 'Cache-Control', 'no-cache'];
   if (encoding === 'base64') headers.push('Stream-SSE-Data-Encoding', 'base64');
   sendLive(exchange, opened, {

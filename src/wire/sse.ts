@@ -12,10 +12,13 @@ import { formatOffset } from './offset.js';
 /** How contents are written: text as it is, JSON messages as an array, anything else in base64. */
 export type SseEncoding = 'text' | 'json' | 'base64';
 
-/** The encoding for a content type: `application/json`, `text/*`, the rest. */
-export function sseEncodingOf(contentType: string): SseEncoding {
-  if (isJsonType(contentType)) return 'json';
-  return /^text\//i.test(contentType) ? 'text' : 'base64';
+/**
+ * The encoding of a stream. One of type `application/json` that is not made of messages (a file put there by hand) is
+ * text like any other: its readers know the type.
+ */
+export function sseEncodingOf(stream: { readonly contentType: string; readonly json: boolean }): SseEncoding {
+  if (stream.json) return 'json';
+  return /^text\//i.test(stream.contentType) || isJsonType(stream.contentType) ? 'text' : 'base64';
 }
 
 /** What a control event says. */

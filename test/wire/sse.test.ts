@@ -116,13 +116,15 @@ describe('formatSseControl', () => {
 });
 
 describe('sseEncodingOf', () => {
-  test('follows the media type, not its parameters or case', () => {
-    expect(sseEncodingOf('application/json')).toBe('json');
-    expect(sseEncodingOf('Application/JSON; charset=utf-8')).toBe('json');
-    expect(sseEncodingOf('text/plain')).toBe('text');
-    expect(sseEncodingOf('TEXT/html;x=y')).toBe('text');
-    expect(sseEncodingOf('application/octet-stream')).toBe('base64');
-    expect(sseEncodingOf('application/json-seq')).toBe('base64');
+  const encoding = (contentType: string, json = false) => sseEncodingOf({ contentType, json });
+
+  test('is JSON for streams of messages, text for text, base64 for the rest', () => {
+    expect(encoding('Application/JSON; charset=utf-8', true)).toBe('json');
+    expect(encoding('text/plain')).toBe('text');
+    expect(encoding('TEXT/html;x=y')).toBe('text');
+    expect(encoding('application/json')).toBe('text');
+    expect(encoding('application/octet-stream')).toBe('base64');
+    expect(encoding('application/json-seq')).toBe('base64');
   });
 });
 
