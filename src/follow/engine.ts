@@ -3,7 +3,7 @@ import type { Store, StreamInfo } from '../log/index.js';
 import { ReadBudget } from './budget.js';
 import { Feed } from './feed.js';
 import { Follower, type Following, type FollowOptions } from './follower.js';
-import { DEFAULT_FOLLOW_ENGINE_LIMITS, type FollowEngineLimits } from './limits.js';
+import { type FollowEngineLimits, followEngineLimits } from './limits.js';
 import { copyRange, type RangeSink, type StreamRange } from './range.js';
 
 /** Options of {@link createFollowEngine}. */
@@ -42,9 +42,10 @@ export interface FollowedStream {
   release(): void;
 }
 
-/** Makes a follow engine over a store. */
+/** Makes a follow engine over a store. Errors: `INVALID_ARGUMENT` for a limit that cannot be. */
 export function createFollowEngine(options: FollowEngineOptions): FollowEngine {
-  return new Engine(options.store, { ...DEFAULT_FOLLOW_ENGINE_LIMITS, ...withoutStore(options) });
+  const { store, ...limits } = options;
+  return new Engine(store, followEngineLimits(limits));
 }
 
 interface OpenFeed {
@@ -149,8 +150,4 @@ class Engine implements FollowEngine {
   #forget(path: string, open: OpenFeed): void {
     if (this.#feeds.get(path) === open) this.#feeds.delete(path);
   }
-}
-
-function withoutStore({ store: _, ...limits }: FollowEngineOptions): Partial<FollowEngineLimits> {
-  return limits;
 }

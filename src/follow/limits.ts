@@ -1,3 +1,5 @@
+import { MillraceError } from '../errors.js';
+
 /** Sizes of the follow engine, all in bytes. */
 export interface FollowEngineLimits {
   /** Recent bytes that are kept per followed stream, for followers that lag a little. */
@@ -22,3 +24,15 @@ export const DEFAULT_FOLLOW_ENGINE_LIMITS: FollowEngineLimits = {
   readBytesMin: 16 * 1024,
   readBytesMax: 1024 * 1024,
 };
+
+/** Fills in the defaults. Errors: `INVALID_ARGUMENT` for what is not a whole number of at least 1. */
+export function followEngineLimits(given: Partial<FollowEngineLimits>): FollowEngineLimits {
+  // What is there and undefined is not given.
+  const entries = Object.entries(given).filter(([, value]) => value !== undefined);
+  for (const [name, value] of entries) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least 1, not ${value}.`);
+    }
+  }
+  return { ...DEFAULT_FOLLOW_ENGINE_LIMITS, ...Object.fromEntries(entries) };
+}

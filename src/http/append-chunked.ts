@@ -1,8 +1,9 @@
+import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
 import type { AppendSession } from '../log/index.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
-import type { Exchange, StreamHandler } from './context.js';
+import type { Exchange, HttpContext, StreamHandler } from './context.js';
 import { LineJoiner } from './line-joiner.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
@@ -18,6 +19,7 @@ export const appendChunked: StreamHandler = async (exchange) => {
   const { req, res, route, context } = exchange;
   const session = await acquireSession(context, route, req.headers['content-type']);
   req.setTimeout(0);
+  warnOfRequestTimeout(req, context);
   // There are no pings in a request body: TCP has to notice a peer that is gone.
   req.socket.setKeepAlive(true, context.limits.heartbeatIntervalMs);
   const { offset, closed } = await receive(exchange, session);
@@ -80,4 +82,17 @@ function receive(
     });
     if (req.destroyed) onClose();
   });
+}
+
+const warned = new WeakSet<object>();
+
+/** A server that `configureServer` was not called with cuts every request after five minutes, also an upload that works. */
+function warnOfRequestTimeout(req: IncomingMessage, context: HttpContext): void {
+  const { server } = req.socket as { readonly server?: { readonly requestTimeout?: number } };
+  if (server?.requestTimeout === undefined || server.requestTimeout === 0 || warned.has(server)) return;
+  warned.add(server);
+  context.log.warn(
+    { requestTimeout: server.requestTimeout },
+    'long appends will be cut off by the requestTimeout of this server: call configureServer(server), or set it to 0',
+  );
 }

@@ -8,7 +8,7 @@ import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscri
 import type { HttpContext, Live, Log } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
-import { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
+import { type HttpLimits, httpLimits } from './limits.js';
 import { sendProblem } from './problem.js';
 import { isUnderPrefix, parseRoute, type Route, requestTarget } from './route.js';
 import { createUpgrade } from './upgrade.js';
@@ -38,7 +38,10 @@ export interface HandlerOptions {
   readonly follow?: Partial<FollowEngineLimits>;
 }
 
-/** Millrace as listeners for a `node:http` server, or for a framework that is built on it. */
+/**
+ * Millrace as listeners for a `node:http` server, or for a framework that is built on it. Call `configureServer` with
+ * that server as well: no handler can keep Node's `requestTimeout` from cutting an upload after five minutes.
+ */
 export interface Handler {
   /**
    * A `request` listener, and Connect-style middleware: for a URL that is not below the prefix it does nothing but
@@ -60,7 +63,7 @@ export function createHandler(options: HandlerOptions): Handler {
   if (prefix !== '' && !/^(\/[^/?#%]+)+$/.test(prefix)) {
     throw new MillraceError('INVALID_ARGUMENT', `prefix must be like /streams, with no slash at its end: ${prefix}`);
   }
-  const limits: HttpLimits = { ...DEFAULT_HTTP_LIMITS, ...options.limits };
+  const limits = httpLimits(options.limits);
   const live = new Set<Live>();
   /** Those under way. Each counts for the drain; what lasts is in `live` too, with a better way to stop. */
   const responses = new Set<ServerResponse>();

@@ -1,3 +1,5 @@
+import { MillraceError } from '../errors.js';
+
 /** What the HTTP side allows, all in one place. Every one is an option of `createHandler({ limits })`. */
 export interface HttpLimits {
   /** Longest request target (path and query), in bytes: `URL_TOO_LONG` beyond it. */
@@ -43,3 +45,15 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   appendersMax: 10_000,
   drainMs: 10_000,
 };
+
+/** Fills in the defaults. Errors: `INVALID_ARGUMENT` for what is not a whole number of at least 1. */
+export function httpLimits(given: Partial<HttpLimits> = {}): HttpLimits {
+  // What is there and undefined is not given.
+  const entries = Object.entries(given).filter(([, value]) => value !== undefined);
+  for (const [name, value] of entries) {
+    if (!Number.isSafeInteger(value) || value < 1) {
+      throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least 1, not ${value}.`);
+    }
+  }
+  return { ...DEFAULT_HTTP_LIMITS, ...Object.fromEntries(entries) };
+}

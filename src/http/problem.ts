@@ -151,10 +151,10 @@ function linger(req: IncomingMessage): void {
 }
 
 /** How long the body of a refused request is read away. */
-export const LINGER_MS = 2_000;
+const LINGER_MS = 2_000;
 
 /** The header fields of a problem response. */
-export function problemHeaders(problem: Problem): Record<string, string> {
+function problemHeaders(problem: Problem): Record<string, string> {
   return {
     'Content-Type': 'application/problem+json',
     'Cache-Control': 'no-store',

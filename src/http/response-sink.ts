@@ -57,6 +57,8 @@ export function openResponseSink(
     cut() {
       // Without chunks (HTTP/1.0) the end of the connection is the end of the body: only a reset says otherwise.
       if (res.chunkedEncoding) socket.end();
+      // Over TLS that is a connection that breaks off without a goodbye.
+      else if ('encrypted' in socket) socket.destroy();
       else socket.resetAndDestroy();
     },
     detach: () => void socket.off('drain', resume),

@@ -85,7 +85,10 @@ export function createUpgrade(
             return accepted;
           },
           respond() {
-            response = respondOn(req, socket);
+            const res = respondOn(req, socket);
+            response = res;
+            // A response like others: what closes the server waits for it.
+            res.once('close', context.track({ stop() {}, abort: () => res.destroy() }));
             return { req, res: response, route, context };
           },
         };

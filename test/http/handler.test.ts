@@ -115,6 +115,19 @@ describe('a prefix', () => {
   });
 });
 
+describe('limits', () => {
+  it('that cannot be are refused', async () => {
+    const store = createMemoryStore();
+    for (const limits of [{ frameBytesMax: 0 }, { heartbeatIntervalMs: Number.NaN }, { drainMs: 1.5 }]) {
+      expect(() => createHandler({ store, limits })).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    }
+    expect(() => createHandler({ store, follow: { windowBytes: -1 } })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+    );
+    await store.close();
+  });
+});
+
 describe('closing', () => {
   it('commits what appenders sent, tells everyone, and takes no new work', async () => {
     const appender = await open(server, '/foo.txt?verb=append', { protocols: ['millrace.append.v1'] });
@@ -200,6 +213,18 @@ describe('configureServer', () => {
       1234,
       DEFAULT_SERVER_TIMEOUTS.keepAliveTimeoutMs,
     ]);
+  });
+
+  it('is missed, in the log, by a long append on a server without it', async () => {
+    const warnings: string[] = [];
+    const log = { debug() {}, info() {}, warn: (_: object, message: string) => warnings.push(message), error() {} };
+    const other = await serve({ log });
+    await ask(other, 'PUT', '/foo?verb=append', { body: 'x' });
+    expect(warnings).toEqual([]);
+    other.server.requestTimeout = 300_000;
+    for (let i = 0; i < 2; i++) await ask(other, 'PUT', '/foo?verb=append', { body: 'x' });
+    expect(warnings).toEqual([expect.stringContaining('configureServer')]);
+    await other.close();
   });
 
   it('cuts off a body that does not come, but no appender and no follower', async () => {
