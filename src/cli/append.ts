@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import { type AppendOptions, append } from '../client/index.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
-import { jsonOption, streamUrl, verboseOption } from './options.js';
+import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.js';
 
 interface AppendCommandOptions extends LogOptions {
   readonly close?: boolean;
@@ -24,7 +24,7 @@ async function appendStandardInput(url: URL, options: AppendCommandOptions): Pro
   const interrupted = interruption();
   log.info({}, `appending from stdin to ${url}`);
   try {
-    const settings: AppendOptions = options.close === true ? { closeStream: true } : {};
+    const settings: AppendOptions = { closeStream: options.close ?? false, onRetry: notesOfRetries(log) };
     const { bytes, offset } = await append(url, standardInput(interrupted.signal), settings);
     log.info({ bytes, offset }, `finished appending from stdin to ${url}`);
   } finally {

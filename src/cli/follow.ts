@@ -2,7 +2,7 @@ import { Command, Option } from 'commander';
 import { follow } from '../client/index.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
-import { jsonOption, streamUrl, verboseOption } from './options.js';
+import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.js';
 import { StandardOutput } from './standard-output.js';
 
 interface FollowCommandOptions extends LogOptions {
@@ -29,6 +29,7 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
   log.info({}, `following data at ${url} (ctrl-C to exit)`);
   const follower = follow(url, {
     live: options.live ?? false,
+    onRetry: notesOfRetries(log),
     signal: AbortSignal.any([interrupted.signal, output.gone]),
     ...(options.offset === undefined ? {} : { offset: options.offset }),
   });

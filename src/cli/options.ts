@@ -1,4 +1,5 @@
 import { InvalidArgumentError, Option } from 'commander';
+import type { Log } from '../server/index.js';
 
 /** `-v`: as in the seed's commands. */
 export function verboseOption(): Option {
@@ -8,6 +9,14 @@ export function verboseOption(): Option {
 /** `--json`. */
 export function jsonOption(): Option {
   return new Option('--json', 'log as JSON, one object a line');
+}
+
+/** With `-v` a lost connection is told, and that it is tried again. */
+export function notesOfRetries(log: Log): (error: unknown, delayMs: number) => void {
+  return (error, delayMs) => {
+    const why = error instanceof Error ? error.message : String(error);
+    log.info({}, `${why} Trying again in ${Math.ceil(delayMs)} ms.`);
+  };
 }
 
 /** An option whose value is a whole number of at least `min`. */

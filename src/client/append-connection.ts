@@ -47,7 +47,6 @@ export async function connectAppend(url: URL, options: CheckedConnection): Promi
   if (outcome.kind === 'refused') {
     throw outcome.refusal === undefined ? await explainRefusal(url, options) : errorFromRefusal(outcome.refusal, url);
   }
-  link.socket = outcome.socket;
   if (outcome.socket.protocol !== APPEND_PROTOCOL) {
     outcome.socket.terminate();
     throw new MillraceError(
@@ -76,11 +75,11 @@ export async function connectAppend(url: URL, options: CheckedConnection): Promi
 
 /** What comes from the server, sorted. */
 class Link {
-  socket: Socket | undefined;
   readonly welcome: Deferred<Welcome> = deferred();
   /** Resolves when the connection is over, for whatever reason. */
   readonly over: Deferred<void> = deferred();
   readonly #url: URL;
+  #socket: Socket | undefined;
   #events: AppendConnectionEvents | undefined;
   #error: MillraceError | undefined;
   #lost: MillraceError | undefined;
@@ -96,6 +95,10 @@ class Link {
     if (this.#lost !== undefined) events.onLost(this.#lost);
   }
 
+  onOpen(socket: Socket): void {
+    this.#socket = socket;
+  }
+
   onText(text: string): void {
     const message = parseServerMessage(text);
     switch (message?.type) {
@@ -103,7 +106,9 @@ class Link {
         this.welcome.resolve(message);
         return;
       case 'ack':
-        this.#events?.onAck({ seq: message.seq, offset: message.offset, closed: message.closed === true });
+        // Before anybody can have sent anything there is nothing to acknowledge.
+        if (this.#events === undefined) this.#notUnderstood();
+        else this.#events.onAck({ seq: message.seq, offset: message.offset, closed: message.closed === true });
         return;
       case 'error':
         this.#error = errorFromProblem(message.problem, message.problem.status, this.#url);
@@ -133,7 +138,7 @@ class Link {
       'UNEXPECTED_RESPONSE',
       `${this.#url.host} sent what ${APPEND_PROTOCOL} does not know.`,
     );
-    this.socket?.terminate();
+    this.#socket?.terminate();
   }
 }
 

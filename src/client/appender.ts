@@ -264,7 +264,7 @@ export class Appender {
     while (this.#failure === undefined && !this.#closed) {
       if (this.#streamClosed !== undefined && this.#isOurClosure(error)) return this.#streamClosed.resolve();
       if (!isTransient(error)) return this.#fail(error);
-      const delayMs = this.#backoff.next();
+      const delayMs = this.#backoff.next(error);
       if (delayMs === undefined) return this.#fail(resumeFailed(this.#url, this.#backoff.retryMs, error));
       try {
         await wait(delayMs, this.#ending.signal);

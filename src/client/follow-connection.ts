@@ -36,8 +36,6 @@ export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGe
     throw outcome.refusal === undefined ? await explainRefusal(url, options) : errorFromRefusal(outcome.refusal, url);
   }
   const { socket } = outcome;
-  inlet.socket = socket;
-  options.onOpen();
   const abort = () => inlet.queue.end({ error: options.signal?.reason });
   options.signal?.addEventListener('abort', abort, { once: true });
   try {
@@ -60,18 +58,23 @@ export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGe
 
 /** What comes from the server, sorted, and held back when the reader is slow. */
 class Inlet {
-  socket: Socket | undefined;
   readonly queue = new ReceiveQueue();
   readonly #url: URL;
   readonly #options: FollowOnceOptions;
   /** The offset after all that has come. */
   #offset: number | undefined;
   #paused = false;
+  #socket: Socket | undefined;
 
   constructor(url: URL, options: FollowOnceOptions) {
     this.#url = url;
     this.#options = options;
     this.#offset = options.offset;
+  }
+
+  onOpen(socket: Socket): void {
+    this.#socket = socket;
+    this.#options.onOpen();
   }
 
   onBinary(data: Uint8Array): void {
@@ -81,14 +84,14 @@ class Inlet {
     }
     this.#offset += data.length;
     this.queue.push(data);
-    if (this.queue.bytes <= this.#options.receivedBytesMax || this.#paused || this.socket === undefined) return;
-    if (this.socket.pausable) {
+    if (this.queue.bytes <= this.#options.receivedBytesMax || this.#paused) return;
+    if (this.#socket?.pausable === true) {
       this.#paused = true;
-      this.socket.pause();
+      this.#socket.pause();
     } else {
       // Nothing else holds such a socket back. What is queued is read; then a new connection brings the rest.
       this.queue.end({ error: connectionLost(this.#url, CLOSE_NORMAL, 'the reader is slower than the stream') });
-      this.socket.terminate();
+      this.#socket?.terminate();
     }
   }
 
@@ -112,13 +115,13 @@ class Inlet {
   resume(): void {
     if (!this.#paused) return;
     this.#paused = false;
-    this.socket?.resume();
+    this.#socket?.resume();
   }
 
   #notUnderstood(): void {
     const message = `${this.#url.host} does not tell where the reader stands: it is no Millrace server, or an older one.`;
     this.queue.end({ error: new MillraceError('UNEXPECTED_RESPONSE', message) });
-    this.socket?.terminate();
+    this.#socket?.terminate();
   }
 }
 

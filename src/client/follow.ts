@@ -102,7 +102,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
       }
       signal?.throwIfAborted();
       if (!opened || !isTransient(failure)) throw failure;
-      const delayMs = this.#backoff.next();
+      const delayMs = this.#backoff.next(failure);
       if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
       await wait(delayMs, signal);
     }

@@ -11,6 +11,8 @@ export interface RetryOptions {
   readonly retryDelayMinMs?: number;
   /** Longest wait between two attempts, in milliseconds (default {@link DEFAULT_RETRY_DELAY_MAX_MS}). */
   readonly retryDelayMaxMs?: number;
+  /** Called when the connection is lost, and after each attempt that failed: why, and when it is tried (again). */
+  readonly onRetry?: (error: unknown, delayMs: number) => void;
 }
 
 /** Default of {@link RetryOptions.retryMs}: a server's restart, or the change of a network, fits in. */
@@ -25,6 +27,7 @@ export class Backoff {
   readonly retryMs: number;
   readonly #minMs: number;
   readonly #maxMs: number;
+  readonly #onRetry: ((error: unknown, delayMs: number) => void) | undefined;
   readonly #random: () => number;
   readonly #now: () => number;
   #attempts = 0;
@@ -35,12 +38,13 @@ export class Backoff {
     this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS);
     this.#minMs = checkMs('retryDelayMinMs', options.retryDelayMinMs ?? DEFAULT_RETRY_DELAY_MIN_MS);
     this.#maxMs = checkMs('retryDelayMaxMs', options.retryDelayMaxMs ?? DEFAULT_RETRY_DELAY_MAX_MS);
+    this.#onRetry = options.onRetry;
     this.#random = random;
     this.#now = now;
   }
 
-  /** Milliseconds to wait before the next attempt, or undefined when the time to retry is over. */
-  next(): number | undefined {
+  /** Milliseconds to wait before the next attempt after this error, or undefined when the time to retry is over. */
+  next(error?: unknown): number | undefined {
     const now = this.#now();
     // A connection that lasted did work, even if nothing came over it.
     if (this.#connectedAtMs !== undefined && now - this.#connectedAtMs >= this.#maxMs) this.reset();
@@ -50,7 +54,9 @@ export class Backoff {
     if (leftMs <= 0) return undefined;
     const ceilingMs = Math.min(this.#maxMs, this.#minMs * 2 ** this.#attempts++);
     // Between half and the whole: spread out, and still never a busy loop.
-    return Math.min(leftMs, ceilingMs * (0.5 + this.#random() / 2));
+    const delayMs = Math.min(leftMs, ceilingMs * (0.5 + this.#random() / 2));
+    this.#onRetry?.(error, delayMs);
+    return delayMs;
   }
 
   /** A connection was made. Whether it is of any use will show: a server that accepts and drops must not be hammered. */

@@ -21,6 +21,8 @@ export interface Socket {
 
 /** What happens on a socket. After `onClose` nothing more does. */
 export interface SocketEvents {
+  /** Before all others: the first message may come before whoever awaits the socket has it. */
+  onOpen(socket: Socket): void;
   onText(text: string): void;
   onBinary(data: Uint8Array): void;
   /** 1006 where the connection broke without a goodbye. */
@@ -48,7 +50,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 const CLOSED_ABNORMALLY = 1006;
 
 /**
- * Opens a WebSocket to an `http:` or `https:` URL. Events may come before the promise's own continuation has run.
+ * Opens a WebSocket to an `http:` or `https:` URL.
  * Errors: `CONNECTION_FAILED`; the signal's reason.
  */
 export async function openSocket(url: URL, events: SocketEvents, options: SocketOptions): Promise<SocketOutcome> {
@@ -122,21 +124,20 @@ async function openWithWs(url: URL, events: SocketEvents, options: SocketOptions
       settle();
       opened = true;
       heartbeat = new Heartbeat(options.heartbeatMs, ws);
-      resolve({
-        kind: 'open',
-        socket: {
-          protocol: ws.protocol,
-          pausable: true,
-          send: (data) => ws.send(data),
-          pause: () => ws.pause(),
-          resume: () => ws.resume(),
-          close: (code = 1000) => {
-            ws.close(code);
-            cutAfter(CLOSE_TIMEOUT_MS, () => ws.terminate());
-          },
-          terminate: () => ws.terminate(),
+      const socket: Socket = {
+        protocol: ws.protocol,
+        pausable: true,
+        send: (data) => ws.send(data),
+        pause: () => ws.pause(),
+        resume: () => ws.resume(),
+        close: (code = 1000) => {
+          ws.close(code);
+          cutAfter(CLOSE_TIMEOUT_MS, () => ws.terminate());
         },
-      });
+        terminate: () => ws.terminate(),
+      };
+      events.onOpen(socket);
+      resolve({ kind: 'open', socket });
     });
   });
 }
@@ -214,6 +215,8 @@ function openWithPlatform(url: URL, events: SocketEvents, options: SocketOptions
       if (typeof data === 'string') events.onText(data);
       else events.onBinary(new Uint8Array(data));
     };
+    // What it would say is said by the close that follows.
+    ws.onerror = () => undefined;
     ws.onclose = ({ code, reason }) => {
       settle();
       // A platform's WebSocket does not tell a refusal from a server that is not there.
@@ -223,24 +226,23 @@ function openWithPlatform(url: URL, events: SocketEvents, options: SocketOptions
     ws.onopen = () => {
       settle();
       opened = true;
-      resolve({
-        kind: 'open',
-        socket: {
-          protocol: ws.protocol,
-          pausable: false,
-          send: (data) => ws.send(data as Uint8Array<ArrayBuffer> | string),
-          pause: () => undefined,
-          resume: () => undefined,
-          close: (code = 1000) => {
-            ws.close(code);
-            cutAfter(CLOSE_TIMEOUT_MS, () => end(CLOSED_ABNORMALLY, ''));
-          },
-          terminate: () => {
-            ws.close();
-            end(CLOSED_ABNORMALLY, '');
-          },
+      const socket: Socket = {
+        protocol: ws.protocol,
+        pausable: false,
+        send: (data) => ws.send(data as Uint8Array<ArrayBuffer> | string),
+        pause: () => undefined,
+        resume: () => undefined,
+        close: (code = 1000) => {
+          ws.close(code);
+          cutAfter(CLOSE_TIMEOUT_MS, () => end(CLOSED_ABNORMALLY, ''));
         },
-      });
+        terminate: () => {
+          ws.close();
+          end(CLOSED_ABNORMALLY, '');
+        },
+      };
+      events.onOpen(socket);
+      resolve({ kind: 'open', socket });
     };
   });
 }

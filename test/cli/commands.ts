@@ -11,6 +11,14 @@ export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.
 const started = new Set<RunningCommand>();
 const directories = new Set<string>();
 
+/** How a command is run. */
+export interface CommandOptions {
+  /** Working directory. */
+  readonly cwd?: string;
+  /** Options of Node itself. */
+  readonly nodeOptions?: readonly string[];
+}
+
 /** A command of ours that runs as a process of its own. */
 export class RunningCommand {
   readonly process: ChildProcess;
@@ -19,8 +27,9 @@ export class RunningCommand {
   readonly #output: Record<'stdout' | 'stderr', Buffer[]> = { stdout: [], stderr: [] };
   readonly #watchers = new Set<() => void>();
 
-  constructor(args: readonly string[], cwd: string | undefined) {
-    this.process = spawn(process.execPath, [MAIN, ...args], { stdio: 'pipe', ...(cwd === undefined ? {} : { cwd }) });
+  constructor(args: readonly string[], { cwd, nodeOptions = [] }: CommandOptions = {}) {
+    const options = { stdio: 'pipe', ...(cwd === undefined ? {} : { cwd }) } as const;
+    this.process = spawn(process.execPath, [...nodeOptions, MAIN, ...args], options);
     for (const name of ['stdout', 'stderr'] as const) {
       this.process[name]?.on('data', (data: Buffer) => {
         this.#output[name].push(data);
@@ -90,12 +99,12 @@ export class RunningCommand {
 
 /** Starts `millrace` with these arguments. */
 export function millrace(...args: string[]): RunningCommand {
-  return millraceIn(undefined, ...args);
+  return millraceWith({}, ...args);
 }
 
-/** The same in another working directory. */
-export function millraceIn(cwd: string | undefined, ...args: string[]): RunningCommand {
-  const command = new RunningCommand(args, cwd);
+/** The same, run in another way. */
+export function millraceWith(options: CommandOptions, ...args: string[]): RunningCommand {
+  const command = new RunningCommand(args, options);
   started.add(command);
   return command;
 }

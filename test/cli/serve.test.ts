@@ -6,7 +6,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { millrace, millraceIn, serve, stopAll, temporaryDirectory } from './commands.js';
+import { millrace, millraceWith, serve, stopAll, temporaryDirectory } from './commands.js';
 
 afterEach(stopAll);
 
@@ -28,7 +28,7 @@ describe('millrace serve', () => {
 
   it('keeps its streams in ./data without --root', async () => {
     const directory = await temporaryDirectory();
-    const command = millraceIn(directory, 'serve', '--port', '0');
+    const command = millraceWith({ cwd: directory }, 'serve', '--port', '0');
     await command.prints('./data');
     expect(await readdir(directory)).toEqual(['data']);
   });
@@ -60,6 +60,33 @@ describe('millrace serve', () => {
     server.command.kill('SIGTERM');
     expect(await server.command.exit).toBe(0);
     client.destroy();
+  });
+
+  it('stops by itself when its store fails, with a code of its own; what was acknowledged is kept', async () => {
+    const root = await temporaryDirectory();
+    // From a sign on, everything that is flushed to the disk fails.
+    const brokenDisk = `
+      import fs from 'node:fs';
+      import { syncBuiltinESMExports } from 'node:module';
+      for (const name of ['fdatasync', 'fsync']) {
+        const real = fs[name];
+        fs[name] = (fd, done) => (fs.existsSync(${JSON.stringify(join(root, 'break'))})
+          ? done(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }))
+          : real(fd, done));
+      }
+      syncBuiltinESMExports();`;
+    const nodeOptions = ['--import', `data:text/javascript,${encodeURIComponent(brokenDisk)}`];
+    const command = millraceWith({ nodeOptions }, 'serve', '--root', root, '--port', '0');
+    await command.prints('\n');
+    const url = /http:\/\/[^ ]+/.exec(command.stdout.toString())?.[0] ?? '';
+    await fetch(`${url}/a.txt?verb=append`, { method: 'PUT', body: 'acknowledged' });
+    await writeFile(join(root, 'break'), '');
+    const failed = await fetch(`${url}/a.txt?verb=append`, { method: 'PUT', body: 'lost' }).catch(() => undefined);
+    expect(failed?.ok ?? false).toBe(false);
+    expect(await command.exit).toBe(6);
+    expect(command.stderr).toMatch(/\[STORE_FAILED\]\n$/);
+    const again = await serve('--root', root);
+    expect(await (await fetch(`${again.url}/a.txt`)).text()).toMatch(/^acknowledged(lost)?$/);
   });
 
   it('serves a root again as it was left, and a second server is told that it is taken', async () => {
