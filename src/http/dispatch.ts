@@ -16,6 +16,7 @@ import type { MillraceRoute, StreamRoute, SubscriptionRoute } from './route.js';
 import { preflightHeaders } from './security-headers.js';
 import { sse } from './sse.js';
 import { subscriptions } from './subscriptions.js';
+import { upgradeRequired } from './upgrade-required.js';
 
 /**
  * Picks the one handler for a request.
@@ -44,8 +45,8 @@ export function dispatch(exchange: Exchange): void | Promise<void> {
 /** Which handler answers for a stream: by verb, else by method and `?live=`. */
 function streamHandler(exchange: Exchange<StreamRoute>): StreamHandler {
   const { route } = exchange;
-  if (route.verb === 'append') return route.method === 'GET' ? upgradeRequired(exchange) : appendChunked;
-  if (route.live === 'ws') return upgradeRequired(exchange);
+  if (route.verb === 'append') return route.method === 'GET' ? upgradeRequired : appendChunked;
+  if (route.live === 'ws') return upgradeRequired;
   switch (route.method) {
     case 'PUT':
       return create;
@@ -76,15 +77,6 @@ function readHandler(route: StreamRoute): StreamHandler {
     default:
       throw new MillraceError('INVALID_REQUEST', 'live must be long-poll, sse or raw, or ws over WebSocket.');
   }
-}
-
-function upgradeRequired({ res }: Exchange): never {
-  res.setHeader('Upgrade', 'websocket');
-  res.setHeader('Connection', 'Upgrade');
-  throw new MillraceError(
-    'UPGRADE_REQUIRED',
-    'This needs a WebSocket handshake (Upgrade: websocket), or PUT or POST with the data as the body.',
-  );
 }
 
 /** Resources below `/-/`, by name. */

@@ -1,0 +1,47 @@
+import { isMillraceError, MillraceError } from '../errors.js';
+import { appenderActive } from '../log/append.js';
+import type { StreamInfo } from '../log/index.js';
+import { streamClosed } from '../log/rules.js';
+import type { HttpContext, StreamHandler } from './context.js';
+import { followOffset } from './follow-chunked.js';
+import type { StreamRoute } from './route.js';
+
+/**
+ * What needs a WebSocket, asked for without one. Browsers do not show why an upgrade was refused, so their clients ask
+ * once more in this way: a refusal that the upgrade would get comes first.
+ * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_CLOSED`, `APPENDER_ACTIVE`, `OFFSET_OUT_OF_RANGE`,
+ * `INVALID_OFFSET`, else `UPGRADE_REQUIRED`.
+ */
+export const upgradeRequired: StreamHandler = async ({ res, route, context }) => {
+  if (route.verb === 'append') await checkAppend(context, route);
+  else checkFollow(await context.store.stat(route.stream), route);
+  res.setHeader('Upgrade', 'websocket');
+  res.setHeader('Connection', 'Upgrade');
+  throw new MillraceError(
+    'UPGRADE_REQUIRED',
+    'This needs a WebSocket handshake (Upgrade: websocket), or PUT or POST with the data as the body.',
+  );
+};
+
+async function checkAppend(context: HttpContext, route: StreamRoute): Promise<void> {
+  let info: StreamInfo;
+  try {
+    info = await context.store.stat(route.stream);
+  } catch (error) {
+    // An appender makes the stream that it does not find.
+    if (isMillraceError(error, 'STREAM_NOT_FOUND')) return;
+    throw error;
+  }
+  if (info.closed) throw streamClosed(info);
+  if (info.appender) throw appenderActive(info.path);
+}
+
+function checkFollow(info: StreamInfo, route: StreamRoute): void {
+  const offset = followOffset(route);
+  if (offset === 'tail' || offset <= info.tail) return;
+  throw new MillraceError(
+    'OFFSET_OUT_OF_RANGE',
+    `The offset lies beyond the stream's end at ${info.tail}: read from there.`,
+    { tail: info.tail },
+  );
+}
