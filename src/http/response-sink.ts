@@ -7,8 +7,6 @@ import { chunked } from './formats.js';
 export interface ResponseSink extends Sink {
   /** The format that fits the way the bytes take: follow with this one. */
   readonly format: Format;
-  /** Whether the client has not taken what was written. */
-  readonly isFull: boolean;
   /** Ends the body so that the client can tell that something is missing. What was written still arrives. */
   cut(): void;
   /** Lets go of the socket, which may serve another request after this one. */
@@ -28,21 +26,27 @@ export function openResponseSink(
   onEnd: (reason: FollowEnd) => void,
 ): ResponseSink {
   const socket = directSocket(res);
-  if (socket === undefined) {
-    return {
-      format,
-      write: (bytes) => res.write(bytes),
-      onDrain: (resume) => void res.on('drain', resume),
-      end: onEnd,
-      get isFull() {
-        return res.writableNeedDrain;
-      },
-      cut: () => res.destroy(),
-      detach: () => res.removeAllListeners('drain'),
-    };
-  }
   let onDrain = () => {};
   const resume = () => onDrain();
+  if (socket === undefined) {
+    // Compression keeps back what it is given until it is told not to.
+    const { flush } = res as { readonly flush?: () => void };
+    res.on('drain', resume);
+    return {
+      format,
+      write(bytes) {
+        const wants = res.write(bytes);
+        flush?.call(res);
+        return wants;
+      },
+      onDrain(wanted) {
+        onDrain = wanted;
+      },
+      end: onEnd,
+      cut: () => res.destroy(),
+      detach: () => void res.off('drain', resume),
+    };
+  }
   socket.on('drain', resume);
   return {
     format: res.chunkedEncoding ? chunked(format) : format,
@@ -51,9 +55,6 @@ export function openResponseSink(
       onDrain = wanted;
     },
     end: onEnd,
-    get isFull() {
-      return socket.writableNeedDrain;
-    },
     cut() {
       // Without chunks (HTTP/1.0) the end of the connection is the end of the body: only a reset says otherwise.
       if (res.chunkedEncoding) socket.end();
