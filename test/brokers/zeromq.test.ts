@@ -1,0 +1,126 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { driverFromUrl, runForwarder, zeromq } from '../../src/hub/drivers/zeromq.js';
+import { createHub, type Hub, type HubEvent, type HubOptions, type HubSubscription } from '../../src/hub/index.js';
+import { take, within } from '../../src/testing/hub-driver-harness.js';
+import { freePorts } from './broker-process.js';
+import { driveBroker } from './drive.js';
+import { followAt, meshEndpoints, plainSockets, startForwarder } from './start-zeromq.js';
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const clean of cleanups.splice(0).reverse()) await clean();
+});
+
+function connect(options: HubOptions | string): Hub {
+  const hub = createHub(options);
+  cleanups.push(() => hub.close());
+  return hub;
+}
+
+await driveBroker(
+  'the ZeroMQ driver through a forwarder',
+  () => startForwarder(),
+  (broker) => ({
+    driver: () => driverFromUrl(broker.url),
+    broker,
+    foreign: plainSockets(broker.publish, broker.subscribe),
+    processModule: `
+      import { driverFromUrl } from 'millrace/hub/zeromq';
+      const driver = () => driverFromUrl('${broker.url}');
+    `,
+    unreachable: () => driverFromUrl('zeromq://127.0.0.1:1'),
+  }),
+);
+
+await driveBroker(
+  'the ZeroMQ driver in a mesh',
+  () => meshEndpoints(8),
+  ({ ports, strange, stranger }) => {
+    const peers = [...ports, strange].map((port) => `127.0.0.1:${port}`).join();
+    // Hubs of one case take endpoints in turn; those of the case before are free again by then.
+    let turn = 0;
+    const url = () => `zeromq://127.0.0.1:${ports[turn++ % (ports.length - 1)]}?peers=${peers}`;
+    return {
+      driver: () => driverFromUrl(url()),
+      foreign: {
+        publish: (name, payload) => stranger.send([name, payload]),
+        follow: (name) =>
+          followAt(
+            name,
+            ports
+              .slice(0, -1)
+              .filter((_, at) => at === (turn - 1) % (ports.length - 1))
+              .map((port) => `tcp://127.0.0.1:${port}`),
+          ),
+      },
+      processModule: `
+        import { driverFromUrl } from 'millrace/hub/zeromq';
+        const driver = () => driverFromUrl('zeromq://127.0.0.1:${ports.at(-1)}?peers=${peers}');
+      `,
+      unreachable: () => zeromq({ mesh: { bind: 'tcp://192.0.2.1:1', peers: [] } }),
+    };
+  },
+);
+
+describe('a mesh', () => {
+  it('tells its members of a gap when one of them comes back, and not when a hub joins', async () => {
+    const ports = await freePorts(2);
+    const [one, two] = ports.map(
+      (port) => `zeromq://127.0.0.1:${port}?peers=${ports.map((each) => `127.0.0.1:${each}`)}`,
+    );
+    const stays = connect(one as string);
+    const follower: HubSubscription<HubEvent> = stays.subscribe('mesh');
+    await follower.ready;
+    const comes = connect(two as string);
+    await comes.publish('mesh', 'I am new');
+    expect(await take(follower, 1)).toEqual(['I am new']);
+    await comes.close();
+    const again = connect(two as string);
+    await again.connect();
+    expect((await within(follower.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'reconnected' } });
+    await again.publish('mesh', 'I am back');
+    expect(await take(follower, 1)).toEqual(['I am back']);
+  });
+
+  it('of one is a hub like any other', async () => {
+    const [port] = await freePorts(1);
+    const hub = connect(`zeromq://127.0.0.1:${port}?peers=`);
+    const follower = hub.subscribe('alone');
+    await follower.ready;
+    await hub.publish('alone', 'hello');
+    expect(await take(follower, 1)).toEqual(['hello']);
+  });
+
+  it('cannot be joined at an endpoint that is taken', async () => {
+    const [port] = await freePorts(1);
+    await connect(`zeromq://127.0.0.1:${port}?peers=`).connect();
+    await expect(connect(`zeromq://127.0.0.1:${port}?peers=`).connect()).rejects.toMatchObject({
+      code: 'HUB_UNAVAILABLE',
+    });
+  });
+});
+
+describe('a forwarder', () => {
+  it('runs in any process, on ports that it picks, and ends', async () => {
+    const forwarder = await runForwarder({ publish: 'tcp://127.0.0.1:*', subscribe: 'tcp://127.0.0.1:*' });
+    const hub = connect({ driver: zeromq({ forwarder }) });
+    const follower = hub.subscribe('here');
+    await follower.ready;
+    await hub.publish('here', 1);
+    expect(await take(follower, 1)).toEqual([1]);
+    await hub.close();
+    await forwarder.close();
+  });
+
+  it('cuts off who sends more than it takes', async () => {
+    const forwarder = await runForwarder({
+      publish: 'tcp://127.0.0.1:*',
+      subscribe: 'tcp://127.0.0.1:*',
+      maxMessageBytes: 1_000,
+    });
+    cleanups.push(() => forwarder.close());
+    const hub = connect({ driver: zeromq({ forwarder }) });
+    await hub.publish('narrow', 'x');
+    await expect(hub.publish('narrow', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+  });
+});
