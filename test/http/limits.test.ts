@@ -1,0 +1,36 @@
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { DEFAULT_FOLLOW_ENGINE_LIMITS } from '../../src/follow/index.js';
+import { DEFAULT_HTTP_LIMITS, DEFAULT_SERVER_TIMEOUTS } from '../../src/http/index.js';
+
+const page = readFileSync('docs/http.md', 'utf8');
+
+/** Option and default of each row of the tables after a heading. */
+function rows(after: string): Record<string, string> {
+  const text = page.slice(page.indexOf(after));
+  const table = text.slice(0, text.indexOf('\n\n', text.indexOf('| ---')));
+  return Object.fromEntries(
+    [...table.matchAll(/^\| `(\w+)` +\| ([^|]+?) +\|/gm)].map(([, name, value]) => [name, value]),
+  );
+}
+
+function shown(name: string, value: number): string {
+  if (!name.includes('Bytes')) return value.toLocaleString('en');
+  return value % 2 ** 20 === 0 ? `${value / 2 ** 20} MiB` : `${value / 2 ** 10} KiB`;
+}
+
+describe('docs/http.md', () => {
+  it('has every limit with its default', () => {
+    for (const [heading, limits] of [
+      ['`createHandler({ limits:', DEFAULT_HTTP_LIMITS],
+      ['`createHandler({ follow:', DEFAULT_FOLLOW_ENGINE_LIMITS],
+    ] as const) {
+      expect(rows(heading)).toEqual(
+        Object.fromEntries(Object.entries(limits).map(([name, value]) => [name, shown(name, value)])),
+      );
+    }
+    for (const [name, value] of Object.entries(DEFAULT_SERVER_TIMEOUTS)) {
+      expect(page).toContain(`\`${name}\` (${shown(name, value)}`);
+    }
+  });
+});
