@@ -6,6 +6,7 @@ import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.
 
 interface AppendCommandOptions extends LogOptions {
   readonly close?: boolean;
+  readonly contentType?: string;
 }
 
 /** `millrace append URL`: standard input, from a terminal or a pipe, to a stream. */
@@ -14,6 +15,7 @@ export function appendCommand(): Command {
     .description('Append standard input to a stream, as its only appender. Ctrl-C ends it cleanly.')
     .argument('<url>', 'the stream, like http://localhost:4437/foo.txt', streamUrl)
     .option('--close', 'close the stream for good at the end: its followers know that nothing more will come')
+    .option('--content-type <type>', 'MIME type, where this makes the stream (default: by its extension)')
     .addOption(verboseOption())
     .addOption(jsonOption())
     .action(appendStandardInput);
@@ -24,7 +26,11 @@ async function appendStandardInput(url: URL, options: AppendCommandOptions): Pro
   const interrupted = interruption();
   log.info({}, `appending from stdin to ${url}`);
   try {
-    const settings: AppendOptions = { closeStream: options.close ?? false, onRetry: notesOfRetries(log) };
+    const settings: AppendOptions = {
+      closeStream: options.close ?? false,
+      onRetry: notesOfRetries(log),
+      ...(options.contentType === undefined ? {} : { contentType: options.contentType }),
+    };
     const { bytes, offset } = await append(url, standardInput(interrupted.signal), settings);
     log.info({ bytes, offset }, `finished appending from stdin to ${url}`);
   } finally {

@@ -26,6 +26,8 @@ export interface AppendOptions extends ConnectionOptions {
   readonly producerId?: string;
   /** The first connection's epoch (default 0); each new connection uses the next one. A higher one takes over a living session. */
   readonly epoch?: number;
+  /** MIME type of the stream where this makes it (default: by the path's extension). One that is there keeps its own. */
+  readonly contentType?: string;
   /** Close the stream for good behind the last byte (default false). */
   readonly closeStream?: boolean;
   /** Bytes that may be written and not acknowledged; then writing waits (default {@link DEFAULT_UNACKNOWLEDGED_BYTES_MAX}). */
@@ -46,7 +48,7 @@ export const DEFAULT_FRAME_BYTES_MAX = 64 * 1024;
 export interface AppendResult {
   /** The stream's offset after the last byte of this appender: follow from here to see only what comes later. */
   readonly offset: string;
-  /** How many bytes this appender has appended. */
+  /** How many bytes this appender has sent: in a JSON stream they are kept without blanks, one message a line. */
   readonly bytes: number;
 }
 
@@ -59,6 +61,7 @@ export class Appender {
   readonly #options: CheckedConnection;
   readonly #backoff: Backoff;
   readonly #producerId: string;
+  readonly #contentType: string | undefined;
   readonly #closeStream: boolean;
   readonly #unacknowledgedBytesMax: number;
   readonly #frameBytesMax: number;
@@ -89,6 +92,7 @@ export class Appender {
     this.#backoff = new Backoff(options);
     this.#producerId = options.producerId ?? globalThis.crypto.randomUUID();
     this.#epoch = checkEpoch(options.epoch ?? 0);
+    this.#contentType = options.contentType;
     this.#closeStream = options.closeStream ?? false;
     this.#unacknowledgedBytesMax = checkBytes(
       'unacknowledgedBytesMax',
@@ -234,6 +238,7 @@ export class Appender {
       verb: 'append',
       producerId: this.#producerId,
       producerEpoch: String(epoch),
+      contentType: this.#contentType,
     });
     const connection = await connectAppend(url, { ...this.#options, signal: this.#ending.signal });
     if (this.#failure !== undefined) {

@@ -94,7 +94,9 @@ export class ReplayQueue {
     this.#dropThrough(through);
     this.#next = this.#first;
     this.#epoch = epoch;
-    this.#starts.set(epoch, this.#first);
+    // In an epoch that an earlier appender began, the numbers go on where it stopped.
+    const taken = committed?.epoch === epoch ? committed.seq + 1 : 0;
+    this.#starts.set(epoch, this.#first - taken);
   }
 
   #indexOf(committed: Committed | undefined): number {

@@ -61,8 +61,7 @@ describe('millrace append', () => {
   });
 
   it('appends each line to a JSON stream as a message', async () => {
-    await fetch(`${server.url}/a`, { method: 'PUT', headers: { 'content-type': 'application/json' } });
-    const command = millrace('append', `${server.url}/a`);
+    const command = millrace('append', '--content-type', 'application/json', `${server.url}/a`);
     command.type('{"n":1}\n{"n"');
     command.endInput(':2}\n[3]');
     expect(await command.exit).toBe(0);

@@ -110,6 +110,32 @@ describe('append', () => {
     await newer.close();
   });
 
+  it('carries on a producer, with the same epoch or a higher one', async () => {
+    for (const [text, epoch] of [
+      ['one ', 0],
+      ['two ', 0],
+      ['three ', 4],
+      ['four', 4],
+    ] as const) {
+      await append(`${server.url}/a.txt`, text, { producerId: 'p', epoch });
+    }
+    expect(await contentOf('/a.txt')).toBe('one two three four');
+    await expect(append(`${server.url}/a.txt`, 'late', { producerId: 'p', epoch: 3 })).rejects.toMatchObject({
+      code: 'PRODUCER_FENCED',
+      details: { epoch: 4 },
+    });
+  });
+
+  it('makes the stream of the type that it is given', async () => {
+    await append(`${server.url}/made`, '{"n":1}', { contentType: 'application/json' });
+    expect(await head(`${server.url}/made`)).toMatchObject({
+      contentType: 'application/json',
+      offset: '0000000000000008',
+    });
+    await append(`${server.url}/made`, '{"n":2}');
+    expect(JSON.parse(await contentOf('/made'))).toEqual([{ n: 1 }, { n: 2 }]);
+  });
+
   it('ends with the reason of an aborted signal', async () => {
     const controller = new AbortController();
     const appending = append(`${server.url}/a.txt`, new ReadableStream<string>(), { signal: controller.signal });

@@ -84,6 +84,20 @@ describe('ReplayQueue', () => {
     expect(takeAll(queue)).toEqual([{ n: 1, seq: 0 }]);
   });
 
+  it('goes on with the numbers of an epoch that an earlier appender began', () => {
+    const queue = new ReplayQueue();
+    queue.begin(6, { epoch: 6, seq: 41 });
+    queue.push(frame(1));
+    queue.push(frame(2));
+    expect(takeAll(queue)).toEqual([
+      { n: 1, seq: 42 },
+      { n: 2, seq: 43 },
+    ]);
+    queue.acknowledge(42);
+    queue.begin(7, { epoch: 6, seq: 42 });
+    expect(takeAll(queue)).toEqual([{ n: 2, seq: 0 }]);
+  });
+
   it('loses and doubles nothing, wherever connections break', () => {
     // Each round: some frames are written, some of those sent are committed, some of those acknowledged; then it breaks.
     const round = fc.record({
