@@ -8,6 +8,9 @@ import type { HubSubscription } from './subscription.js';
 /** A subscriber is at most this many events further behind than its `maxLag`. */
 const LAG_CHECK_INTERVAL_MAX = 128;
 
+/** Events are freed in blocks of so many: few, since a message from a broker pins memory until its block is free. */
+const BUFFER_SIZE = 64;
+
 /** How the messages of a hub are read: known for sure only once its driver is loaded. */
 export interface Coding {
   /** Absent where the driver carries values. */
@@ -86,7 +89,7 @@ export function gapEvent(channel: Channel, gap: Gap): HubEvent {
 export class Feed {
   readonly key: string;
   readonly channels: readonly Channel[];
-  readonly stream = new EventStream<HubEvent>();
+  readonly stream = new EventStream<HubEvent>({ bufferSize: BUFFER_SIZE });
   /** How many events may come until the lag of the subscribers is looked at again. */
   readonly #lagCheckInterval: number;
   #untilLagCheck: number;

@@ -36,6 +36,9 @@ function describe(value: unknown): string {
 /** The names of a broker that holds any string. */
 export const plainNames: ChannelNames = { toBroker: (name) => name, fromBroker: (name) => name };
 
+/** How many names an escaper remembers: every publish asks for one. */
+const KNOWN_NAMES_MAX = 4096;
+
 /** What {@link nameEscaper} needs to know of a broker. */
 export interface NameEscaperOptions {
   /** Whether the broker holds this character (a code point as a string), which begins at this index of the name. */
@@ -54,7 +57,19 @@ export interface NameEscaperOptions {
  */
 export function nameEscaper(options: NameEscaperOptions): ChannelNames {
   const { holds, escape: mark, lengthMax = Number.POSITIVE_INFINITY } = options;
+  const known = new Map<string, string>();
+
   function toBroker(name: string): string {
+    let mapped = known.get(name);
+    if (mapped === undefined) {
+      mapped = escaped(name);
+      if (known.size >= KNOWN_NAMES_MAX) known.clear();
+      known.set(name, mapped);
+    }
+    return mapped;
+  }
+
+  function escaped(name: string): string {
     let mapped = '';
     let index = 0;
     for (const character of name) {

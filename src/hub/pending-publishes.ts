@@ -1,10 +1,12 @@
 import { MillraceError } from '../errors.js';
 
+/** One that waits, in a list from the oldest to the newest. (A Set would do, at several times the cost.) */
 interface Pending {
-  readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
   /** When it has waited for too long, on the clock of `performance.now()`. */
   readonly deadline: number;
+  previous: Pending | undefined;
+  next: Pending | undefined;
 }
 
 /**
@@ -12,7 +14,9 @@ interface Pending {
  * them, because they were made in the order in which they run out.
  */
 export class PendingPublishes {
-  readonly #pending = new Set<Pending>();
+  #count = 0;
+  #oldest: Pending | undefined;
+  #newest: Pending | undefined;
   readonly #countMax: number;
   readonly #timeoutMs: number;
   readonly #explain: (error: unknown) => MillraceError;
@@ -27,7 +31,7 @@ export class PendingPublishes {
 
   /** Makes a publish and follows it to its end. */
   run(publish: () => Promise<void>): Promise<void> {
-    if (this.#pending.size >= this.#countMax) {
+    if (this.#count >= this.#countMax) {
       return Promise.reject(
         new MillraceError(
           'HUB_BUSY',
@@ -37,16 +41,14 @@ export class PendingPublishes {
       );
     }
     return new Promise((resolve, reject) => {
-      const pending = { resolve, reject, deadline: performance.now() + this.#timeoutMs };
-      this.#pending.add(pending);
-      if (this.#timer === undefined) this.#arm(this.#timeoutMs);
+      const pending = this.#add(reject);
       publish().then(
         () => {
-          this.#pending.delete(pending);
+          this.#remove(pending);
           resolve();
         },
         (error: unknown) => {
-          this.#pending.delete(pending);
+          this.#remove(pending);
           reject(this.#explain(error));
         },
       );
@@ -56,8 +58,34 @@ export class PendingPublishes {
   /** Rejects whatever is still out. */
   rejectAll(error: MillraceError): void {
     clearTimeout(this.#timer);
-    for (const pending of this.#pending) pending.reject(error);
-    this.#pending.clear();
+    for (let pending = this.#oldest; pending !== undefined; pending = this.#oldest) {
+      this.#remove(pending);
+      pending.reject(error);
+    }
+  }
+
+  #add(reject: (error: unknown) => void): Pending {
+    const deadline = performance.now() + this.#timeoutMs;
+    const pending: Pending = { reject, deadline, previous: this.#newest, next: undefined };
+    if (this.#newest === undefined) this.#oldest = pending;
+    else this.#newest.next = pending;
+    this.#newest = pending;
+    this.#count++;
+    if (this.#timer === undefined) this.#arm(this.#timeoutMs);
+    return pending;
+  }
+
+  /** Takes it out of the list; once it has run out it is not there any more. */
+  #remove(pending: Pending): void {
+    const { previous, next } = pending;
+    if (previous === undefined && this.#oldest !== pending) return;
+    if (previous === undefined) this.#oldest = next;
+    else previous.next = next;
+    if (next === undefined) this.#newest = previous;
+    else next.previous = previous;
+    pending.previous = undefined;
+    pending.next = undefined;
+    this.#count--;
   }
 
   #arm(delayMs: number): void {
@@ -70,12 +98,12 @@ export class PendingPublishes {
   #expire(): void {
     this.#timer = undefined;
     const now = performance.now();
-    for (const pending of this.#pending) {
+    for (let pending = this.#oldest; pending !== undefined; pending = this.#oldest) {
       if (pending.deadline > now) {
         this.#arm(pending.deadline - now);
         return;
       }
-      this.#pending.delete(pending);
+      this.#remove(pending);
       pending.reject(
         new MillraceError(
           'HUB_UNAVAILABLE',

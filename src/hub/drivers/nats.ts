@@ -153,6 +153,8 @@ class NatsDriverConnection implements DriverConnection {
   readonly #refused = new Set<string>();
   /** What the publishes of one turn of the event loop wait for: one answer of the server to all of them. */
   #batch: Promise<void> | undefined;
+  /** How the batch ended for each subject that is published to in it. */
+  #outcomes = new Map<string, Promise<void>>();
   #connected = true;
   #closed = false;
   #lost = deferred();
@@ -176,9 +178,15 @@ class NatsDriverConnection implements DriverConnection {
     } catch (error) {
       return Promise.reject(explain(error));
     }
-    return this.#answer().then(() => {
-      if (this.#refused.has(subject)) throw refused(`publish to ${subject}`);
-    });
+    const answer = this.#answer();
+    let outcome = this.#outcomes.get(subject);
+    if (outcome === undefined) {
+      outcome = answer.then(() => {
+        if (this.#refused.has(subject)) throw refused(`publish to ${subject}`);
+      });
+      this.#outcomes.set(subject, outcome);
+    }
+    return outcome;
   }
 
   subscribe(channel: string, sink: ChannelSink): Promise<DriverSubscription> {
@@ -244,6 +252,7 @@ class NatsDriverConnection implements DriverConnection {
   #answer(): Promise<void> {
     this.#batch ??= Promise.resolve().then(async () => {
       this.#batch = undefined;
+      this.#outcomes = new Map();
       try {
         await Promise.race([this.#client.flush(), this.#lost.promise]);
       } catch (error) {
@@ -340,5 +349,10 @@ function explain(error: unknown): MillraceError {
   if (/Authorization|Authentication/.test(name)) {
     return new MillraceError('HUB_UNAUTHORIZED', `NATS refuses these credentials: ${message}`, {}, { cause: error });
   }
-  return new MillraceError('HUB_UNAVAILABLE', `NATS cannot be used, or did not answer: ${message}`, {}, { cause: error });
+  return new MillraceError(
+    'HUB_UNAVAILABLE',
+    `NATS cannot be used, or did not answer: ${message}`,
+    {},
+    { cause: error },
+  );
 }

@@ -93,6 +93,8 @@ async function makeClient(url: string, context: DriverContext): Promise<RedisCli
   const client = createClient({
     url,
     disableOfflineQueue: true,
+    // The hub has a limit of its own for the answer; the client's is a timer and a signal for every single command.
+    commandOptions: { timeout: 0 },
     socket: {
       connectTimeout: context.connectTimeoutMs,
       // A first connection fails at once; one that stood before is sought again without end.
