@@ -52,9 +52,11 @@ export function requestTarget(req: IncomingMessage): string {
 
 /** Whether a request target lies below the prefix (`''` holds everything). */
 export function isUnderPrefix(target: string, prefix: string): boolean {
+  // Whatever it is, `*` and absolute URLs too: without a prefix there is nobody else to answer it.
+  if (prefix === '') return true;
   if (!target.startsWith(prefix)) return false;
   const next = target[prefix.length];
-  return next === '/' || (prefix !== '' && (next === undefined || next === '?'));
+  return next === '/' || next === undefined || next === '?';
 }
 
 /**
