@@ -129,13 +129,20 @@ export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderF
     return;
   }
   const body = Buffer.from(`${JSON.stringify(problem)}\n`);
-  res.writeHead(problem.status, {
-    ...baseHeaders,
-    ...problemHeaders(problem),
-    ...headers,
-    'Content-Length': body.length,
-  });
-  res.end(body);
+  try {
+    res.writeHead(problem.status, {
+      ...baseHeaders,
+      ...problemHeaders(problem),
+      ...headers,
+      'Content-Length': body.length,
+    });
+    res.end(body);
+  } catch (failure) {
+    // There is nobody above who could do anything about it, and one request must not end the process.
+    exchange.context.log.error({ err: failure }, 'an error could not be told to a client');
+    res.destroy();
+    return;
+  }
   if (!req.complete && req.method !== 'GET') linger(req);
 }
 

@@ -12,11 +12,14 @@ import type { StreamRoute } from './route.js';
  * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_CLOSED`, `APPENDER_ACTIVE`, `OFFSET_OUT_OF_RANGE`,
  * `INVALID_OFFSET`, else `UPGRADE_REQUIRED`.
  */
-export const upgradeRequired: StreamHandler = async ({ res, route, context }) => {
+export const upgradeRequired: StreamHandler = async ({ req, res, route, context }) => {
   if (route.verb === 'append') await checkAppend(context, route);
   else checkFollow(await context.store.stat(route.stream), route);
-  res.setHeader('Upgrade', 'websocket');
-  res.setHeader('Connection', 'Upgrade');
+  // HTTP/2 has no upgrades, and forbids these fields.
+  if (req.httpVersionMajor === 1) {
+    res.setHeader('Upgrade', 'websocket');
+    res.setHeader('Connection', 'Upgrade');
+  }
   throw new MillraceError(
     'UPGRADE_REQUIRED',
     'This needs a WebSocket handshake (Upgrade: websocket), or PUT or POST with the data as the body.',
