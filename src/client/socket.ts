@@ -249,7 +249,9 @@ function openWithPlatform(url: URL, events: SocketEvents, options: SocketOptions
 
 /** The error of a server that cannot be reached. Its address is told, without what may be secret in the query. */
 export function connectionFailed(url: URL, cause: unknown): MillraceError {
-  const why = cause instanceof Error && cause.message !== '' ? `: ${cause.message}` : '';
+  // Where a name has several addresses, the message is empty and only the code tells.
+  const { message, code } = (cause ?? {}) as { readonly message?: string; readonly code?: string };
+  const why = message || code ? `: ${message || code}` : '';
   return new MillraceError(
     'CONNECTION_FAILED',
     `Cannot connect to ${url.host}${why}. Check that the server runs and the address is right.`,

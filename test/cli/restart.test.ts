@@ -1,8 +1,26 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { append, follow, openAppend } from '../../src/client/index.js';
+import { append, type Follower, follow, openAppend } from '../../src/client/index.js';
 import { millrace, serve, stopAll, temporaryDirectory } from './commands.js';
 
 afterEach(stopAll);
+
+/** Reads a follower to its end, or to this last line. */
+function reading(follower: Follower, last?: string): { begun: Promise<void>; text: Promise<string> } {
+  let begin: () => void = () => undefined;
+  const begun = new Promise<void>((resolve) => {
+    begin = resolve;
+  });
+  const text = (async () => {
+    let all = '';
+    for await (const part of follower.text()) {
+      all += part;
+      begin();
+      if (last !== undefined && all.endsWith(last)) break;
+    }
+    return all;
+  })();
+  return { begun, text };
+}
 
 const quick = { retryDelayMinMs: 20, retryDelayMaxMs: 100 };
 
@@ -14,20 +32,10 @@ describe('a server that is killed in the middle', () => {
     const lines = Array.from({ length: 30_000 }, (_, i) => `line ${i}\n`);
     const stream = await openAppend(url, { ...quick, frameBytesMax: 256, unacknowledgedBytesMax: 32 * 1024 });
     const writer = stream.getWriter();
-    const following = (async () => {
-      const parts: string[] = [];
-      for await (const part of follow(url, quick).text()) parts.push(part);
-      return parts.join('');
-    })();
-    const live = (async () => {
-      let text = '';
-      const follower = follow(url, { ...quick, live: true });
-      for await (const part of follower.text()) {
-        text += part;
-        if (text.endsWith('the end\n')) return text;
-      }
-      return text;
-    })();
+    await writer.write('begin\n');
+    const untilLeft = reading(follow(url, quick));
+    const untilEnd = reading(follow(url, { ...quick, live: true }), 'the end\n');
+    await Promise.all([untilLeft.begun, untilEnd.begun]);
     for (const [i, line] of lines.entries()) {
       await writer.write(line);
       if (i % 10_000 !== 5_000) continue;
@@ -37,9 +45,9 @@ describe('a server that is killed in the middle', () => {
     }
     await writer.write('the end\n');
     await writer.close();
-    const expected = `${lines.join('')}the end\n`;
-    expect(await live).toBe(expected);
-    expect(await following).toBe(expected);
+    const expected = `begin\n${lines.join('')}the end\n`;
+    expect(await untilEnd.text).toBe(expected);
+    expect(await untilLeft.text).toBe(expected);
     expect(await (await fetch(url)).text()).toBe(expected);
     expect(stream.producer.epoch).toBeGreaterThanOrEqual(3);
   }, 60_000);

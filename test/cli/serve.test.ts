@@ -62,6 +62,20 @@ describe('millrace serve', () => {
     client.destroy();
   });
 
+  it('ends at once on a second Ctrl-C', async () => {
+    const server = await serve('--memory', '-v', '--drain-ms', '600000');
+    const client = connect(Number(server.port), '127.0.0.1');
+    client.on('error', () => undefined);
+    client.write('PUT /a.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf');
+    await once(client, 'connect');
+    await (await fetch(`${server.url}/-/health`)).text();
+    server.command.kill('SIGINT');
+    await server.command.notes('stopping');
+    server.command.kill('SIGINT');
+    expect(await server.command.exit).toBe(130);
+    client.destroy();
+  });
+
   it('stops by itself when its store fails, with a code of its own; what was acknowledged is kept', async () => {
     const root = await temporaryDirectory();
     // From a sign on, everything that is flushed to the disk fails.

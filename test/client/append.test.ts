@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { create, head, read } from '../../src/client/requests.js';
-import { type StreamServer, startStreamServer } from './stream-server.js';
+import { removeRoots, type StreamServer, startStreamServer, stores } from './stream-server.js';
 
 let server: StreamServer;
 beforeEach(async () => {
@@ -10,6 +10,7 @@ beforeEach(async () => {
 afterEach(async () => {
   await server.kill();
   await server.store.close();
+  await removeRoots();
 });
 
 const quick = { retryDelayMinMs: 5, retryDelayMaxMs: 20 };
@@ -80,6 +81,9 @@ describe('append', () => {
     const started = Date.now();
     await expect(append(`${server.url}/a.txt`, 'x')).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
     expect(Date.now() - started).toBeLessThan(5_000);
+    const { port } = server;
+    await expect(append(`http://localhost:${port}/a.txt`, 'x')).rejects.toThrow(/ECONNREFUSED/);
+    await server.store.close();
     server = await startStreamServer();
   });
 
@@ -201,7 +205,13 @@ describe('openAppend', () => {
   });
 });
 
-describe('an appender whose connection breaks', () => {
+describe.each(Object.entries(stores))('an appender whose connection breaks, %s', (_name, makeStore) => {
+  beforeEach(async () => {
+    await server.kill();
+    await server.store.close();
+    server = await startStreamServer({ store: await makeStore() });
+  });
+
   it('resumes, and loses and doubles nothing', async () => {
     const lines = Array.from({ length: 3_000 }, (_, i) => `line ${i}\n`);
     const stream = await openAppend(`${server.url}/a.txt`, {
@@ -237,6 +247,7 @@ describe('an appender whose connection breaks', () => {
     await server.kill();
     await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED', details: { retryMs: 100 } });
     await expect(writer.write('late')).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+    await server.store.close();
     server = await startStreamServer();
   });
 

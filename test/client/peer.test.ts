@@ -202,6 +202,6 @@ describe('a server that is not what it should be', () => {
     });
     const options = { heartbeatMs: 50, retryDelayMinMs: 1 };
     expect((await collect(follow(url, options))).length).toBe(1);
-    expect(connections).toBe(2);
+    expect(connections).toBeGreaterThanOrEqual(2);
   });
 });

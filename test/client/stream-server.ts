@@ -1,7 +1,28 @@
+import { mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { configureServer, createHandler, type HandlerOptions } from '../../src/http/index.js';
-import { createMemoryStore, type Store } from '../../src/log/index.js';
+import { createFileStore, createMemoryStore, type Store } from '../../src/log/index.js';
+
+const roots = new Set<string>();
+
+/** Where streams can be kept. Call {@link removeRoots} afterwards. */
+export const stores: Readonly<Record<string, () => Promise<Store>>> = {
+  'memory store': async () => createMemoryStore(),
+  'file store': async () => {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-client-'));
+    roots.add(root);
+    return createFileStore({ root });
+  },
+};
+
+/** Removes the directories of all {@link stores}, which must be closed. */
+export async function removeRoots(): Promise<void> {
+  await Promise.all([...roots].map((root) => rm(root, { recursive: true, force: true })));
+  roots.clear();
+}
 
 /** A Millrace server in this process, whose connections can be cut. */
 export interface StreamServer {
