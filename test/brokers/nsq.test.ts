@@ -57,7 +57,7 @@ await driveBroker(
 function about(nsqd: Nsqd): void {
   describe('an NSQ topic', () => {
     it('that nobody read gives its backlog to nobody, however long it is', async () => {
-      const hub = connect(`nsq://${nsqd.address}`);
+      const hub = connect(`nsq://${nsqd.address}?httpPort=${new URL(nsqd.http).port}`);
       for (let round = 0; round < 20; round++) {
         await Promise.all(Array.from({ length: 1_000 }, (_, at) => hub.publish('backlog', at)));
       }
@@ -90,6 +90,32 @@ function about(nsqd: Nsqd): void {
       const hub = connect(`nsq://${nsqd.address}`);
       await expect(hub.publish('empty', new Uint8Array())).rejects.toMatchObject({ code: 'HUB_MESSAGE_INVALID' });
       await hub.publish('empty', 'full');
+    });
+  });
+
+  describe('a burst that nsqd has no room for', () => {
+    it('is never lost in silence: the subscriber is told how many messages it missed', async () => {
+      const { nsqd: small } = await start(1, ['-mem-queue-size=100']);
+      const [{ address, http }] = small as [Nsqd];
+      const url = `nsq://${address}?httpPort=${new URL(http).port}&maxInFlight=100`;
+      const [from, to] = [connect(url), connect(url)];
+      const follower: HubSubscription<HubEvent> = to.subscribe('burst');
+      await follower.ready;
+      await from.connect();
+      const sent = 20_000;
+      await Promise.all(Array.from({ length: sent }, (_, at) => from.publish('burst', at)));
+      let received = 0;
+      let missed = 0;
+      while (received + missed < sent) {
+        const { value } = await within(follower.next(), `the rest of ${received} received and ${missed} missed`);
+        if (value?.gap === undefined) received++;
+        else {
+          expect(value.gap).toMatchObject({ reason: 'lagged' });
+          missed += value.gap.missed ?? 0;
+        }
+      }
+      expect(missed).toBeGreaterThan(0);
+      expect(received + missed).toBe(sent);
     });
   });
 

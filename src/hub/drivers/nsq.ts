@@ -10,6 +10,11 @@ import { hostAndPort } from '../nsq/link.js';
 export interface NsqOptions {
   /** Addresses of nsqd (`host:4150`). All are read; publishes go to one of them that is up. */
   readonly nsqd?: readonly string[];
+  /**
+   * The port of HTTP on those nsqd, by which it is found out when nsqd has dropped messages. Default: 4151 for an nsqd at
+   * port 4150, else none. nsqlookupd tells it by itself.
+   */
+  readonly httpPort?: number;
   /** HTTP addresses of nsqlookupd (`host:4161`): all nsqd that they know are read. */
   readonly lookupd?: readonly string[];
   /** Sent as `AUTH` where nsqd asks for it. */
@@ -80,7 +85,7 @@ export function nsq(options: NsqOptions): Driver {
 
 /**
  * `nsq://[:SECRET@]host[:4150][,host…]` for nsqd, `nsq+lookupd://host[:4161][,host…]` for nsqlookupd. Parameters:
- * `tls=true`, `maxMessageBytes`, `maxInFlight`, `lookupPollMs`, `heartbeatMs`.
+ * `tls=true`, `httpPort`, `maxMessageBytes`, `maxInFlight`, `lookupPollMs`, `heartbeatMs`.
  */
 export function driverFromUrl(url: string): Driver {
   const match = /^(nsq|nsq\+lookupd):\/\/(?::?([^@/]*)@)?([^@/?#]+)\/?(?:\?(.*))?$/i.exec(url);
@@ -99,14 +104,17 @@ export function driverFromUrl(url: string): Driver {
   if (secret) options.authSecret = decodeURIComponent(secret);
   for (const [name, value] of new URLSearchParams(query)) {
     if (name === 'tls') options.tls = value !== 'false';
-    else if (/^(maxMessageBytes|maxInFlight|lookupPollMs|heartbeatMs)$/.test(name)) {
+    else if (/^(httpPort|maxMessageBytes|maxInFlight|lookupPollMs|heartbeatMs)$/.test(name)) {
       options[name as 'maxInFlight'] = Number(value);
     } else throw new MillraceError('INVALID_ARGUMENT', `An NSQ URL has no parameter "${name}".`);
   }
   return nsq(options);
 }
 
-type Settings = Required<Omit<NsqOptions, 'tls' | 'authSecret'>> & { readonly client: ConnectionOptions };
+type Settings = Required<Omit<NsqOptions, 'tls' | 'authSecret' | 'httpPort'>> & {
+  readonly httpPort: number | undefined;
+  readonly client: ConnectionOptions;
+};
 
 function checkOptions(options: NsqOptions): Settings {
   const { nsqd = [], lookupd = [], authSecret, tls } = options;
@@ -123,6 +131,7 @@ function checkOptions(options: NsqOptions): Settings {
   const { ca, cert, key, rejectUnauthorized = true } = typeof tls === 'object' ? tls : {};
   return {
     nsqd,
+    httpPort: options.httpPort === undefined ? undefined : limit('httpPort', 0),
     lookupd,
     maxMessageBytes: limit('maxMessageBytes', DEFAULT_MAX_MESSAGE_BYTES),
     maxInFlight: limit('maxInFlight', DEFAULT_MAX_IN_FLIGHT),

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMillraceError, MillraceError } from '../../errors.js';
 import type { ChannelNames, ChannelSink, DriverConnection, DriverContext, DriverSubscription } from '../driver.js';
-import { type NsqShared, nsqError } from './link.js';
+import { hostAndPort, type NsqShared, nsqError } from './link.js';
 import { NsqNode } from './node.js';
 import { NsqTopic } from './topic.js';
 
@@ -12,6 +12,8 @@ const CLOSE_GRACE_MS = 1_000;
 /** What the driver tells a connection. */
 export interface NsqConnectionOptions {
   readonly nsqd: readonly string[];
+  /** Where nsqd has its HTTP; undefined: at 4151 if it is at 4150. */
+  readonly httpPort: number | undefined;
   readonly lookupd: readonly string[];
   readonly lookupPollMs: number;
   readonly names: ChannelNames;
@@ -147,9 +149,9 @@ export class NsqConnection implements DriverConnection {
   // Which nsqd there are.
 
   /** Follows the nodes to new addresses. Resolves when each new one was tried and at least one is up, or none is left. */
-  async #discover(addresses: Set<string>): Promise<void> {
-    const added = [...addresses].filter((address) => !this.#nodes.has(address));
-    const nodes = added.map((address) => new NsqNode(address, this.#shared));
+  async #discover(addresses: Addresses): Promise<void> {
+    const added = [...addresses].filter(([address]) => !this.#nodes.has(address));
+    const nodes = added.map(([address, http]) => new NsqNode(address, http, this.#shared));
     for (const node of nodes) this.#nodes.set(node.address, node);
     // A refusal is told to whoever subscribes; here nobody waits for one.
     for (const topic of this.#topics) for (const node of nodes) topic.read(node).catch(() => {});
@@ -179,9 +181,17 @@ export class NsqConnection implements DriverConnection {
     }
   }
 
-  async #addresses(): Promise<Set<string>> {
-    const { nsqd, lookupd } = this.#options;
-    if (lookupd.length === 0) return new Set(nsqd);
+  async #addresses(): Promise<Addresses> {
+    const { nsqd, lookupd, httpPort } = this.#options;
+    if (lookupd.length === 0) {
+      return new Map(
+        nsqd.map((address) => {
+          const [host, port] = hostAndPort(address);
+          const httpOf = httpPort ?? (port === 4150 ? 4151 : undefined);
+          return [address, httpOf === undefined ? undefined : httpBase(host, httpOf)];
+        }),
+      );
+    }
     const answers = await Promise.allSettled(lookupd.map((address) => this.#askLookupd(address)));
     const addresses = answers.flatMap((answer) => (answer.status === 'fulfilled' ? answer.value : []));
     const refused = answers.find((answer) => answer.status === 'rejected');
@@ -193,19 +203,34 @@ export class NsqConnection implements DriverConnection {
         { cause: refused.reason },
       );
     }
-    return new Set(addresses);
+    return new Map(addresses);
   }
 
-  async #askLookupd(address: string): Promise<string[]> {
+  async #askLookupd(address: string): Promise<[string, URL][]> {
     const signal = AbortSignal.any([this.#end.signal, AbortSignal.timeout(this.#context.connectTimeoutMs)]);
     const base = address.includes('://') ? address : `http://${address}`;
     const response = await fetch(new URL('/nodes', base), { signal, redirect: 'error' });
     if (!response.ok) throw new Error(`nsqlookupd answered ${response.status}`);
-    const { producers } = (await response.json()) as { producers: { broadcast_address: string; tcp_port: number }[] };
-    return producers.map(({ broadcast_address: host, tcp_port: port }) =>
+    const { producers } = (await response.json()) as { producers: Producer[] };
+    return producers.map(({ broadcast_address: host, tcp_port: port, http_port: httpPort }) => [
       host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
-    );
+      httpBase(host, httpPort),
+    ]);
   }
+}
+
+/** By address of the TCP protocol: that of HTTP, where it is known. */
+type Addresses = ReadonlyMap<string, URL | undefined>;
+
+/** An nsqd, as nsqlookupd tells of it. */
+interface Producer {
+  readonly broadcast_address: string;
+  readonly tcp_port: number;
+  readonly http_port: number;
+}
+
+function httpBase(host: string, port: number): URL {
+  return new URL(`http://${host.includes(':') ? `[${host}]` : host}:${port}`);
 }
 
 /** How many names of topics are kept at hand. */

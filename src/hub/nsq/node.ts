@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import type { Message, NSQDConnection, WriterNSQDConnection } from 'nsqjs';
 import { MillraceError } from '../../errors.js';
 import { hostAndPort, keepOpen, type Link, type NsqShared, nsqError, openLink } from './link.js';
+import { LossWatch } from './loss-watch.js';
 
 /** Messages of one turn of the event loop go out as one command; its body stays below nsqd's `--max-body-size`. */
 const BATCH_BYTES_MAX = 1024 * 1024;
@@ -28,6 +29,8 @@ export class NsqNode {
   readonly ended: AbortSignal;
   /** Settles with the first attempt to connect: whether it succeeded. */
   readonly tried: Promise<boolean>;
+  /** Absent where the address of its HTTP is not known. */
+  readonly losses: LossWatch | undefined;
   /** Why the newest attempt to connect failed. */
   failure: unknown;
   readonly #shared: NsqShared;
@@ -41,11 +44,13 @@ export class NsqNode {
   readonly #readings = new Map<string, (time: bigint) => void>();
   #readingCount = 0;
 
-  constructor(address: string, shared: NsqShared) {
+  /** `http`: where it tells its statistics, if that is known. */
+  constructor(address: string, http: URL | undefined, shared: NsqShared) {
     this.address = address;
     this.ended = this.#end.signal;
     // Each connection to the node listens to it, so their number is that of the channels.
     setMaxListeners(0, this.ended);
+    this.losses = http === undefined ? undefined : new LossWatch(http, this.ended);
     this.#shared = shared;
     this.#clockTopic = `mr-clock-${shared.hubId}#ephemeral`;
     let tried: (up: boolean) => void = () => {};

@@ -5,8 +5,12 @@ import type { ChannelSink, DriverSubscription } from '../driver.js';
 import { keepOpen, type Link, type NsqShared } from './link.js';
 import type { NsqNode } from './node.js';
 
-/** A backlog has been read when nothing of it came for so long. */
-const BACKLOG_QUIET_MS = 30;
+/** What a subscriber is told of messages that nsqd had no room for. */
+const LOSS = 'nsqd has dropped messages that were not read fast enough: raise its --mem-queue-size.';
+
+/** A backlog has been read when nothing of it came for so long, and nsqd, where it can be asked, says so too. */
+const BACKLOG_QUIET_MS = 50;
+const BACKLOG_POLL_MS = 20;
 
 /** One channel of the hub: read from every nsqd, each time by an ephemeral NSQ channel that nobody else has. */
 export class NsqTopic implements DriverSubscription {
@@ -77,13 +81,20 @@ export class NsqTopic implements DriverSubscription {
   async #open(node: NsqNode, signal: AbortSignal): Promise<Link<NSQDConnection>> {
     // A name of its own for each connection: had nsqd not noticed yet that the last one is lost, it would share the
     // messages out between the two.
-    const reader = node.newReader(this.#topic, `mr-${this.#shared.hubId}-${++this.#linkCount}#ephemeral`);
+    const channel = `mr-${this.#shared.hubId}-${++this.#linkCount}#ephemeral`;
+    const reader = node.newReader(this.#topic, channel);
     let since = this.#since.get(node.address);
     let backlogSeenAt = Number.NEGATIVE_INFINITY;
+    let received = 0;
+    let receivedNews = false;
     reader.on('message', (message: Message) => {
       if (signal.aborted) return;
+      received++;
       if (since === undefined || message.timestamp < since) backlogSeenAt = performance.now();
-      else this.#sink.message(this.#channel, message.body);
+      else {
+        receivedNews = true;
+        this.#sink.message(this.#channel, message.body);
+      }
       message.finish();
     });
     const link = await node.connect(reader);
@@ -99,13 +110,28 @@ export class NsqTopic implements DriverSubscription {
         ready();
         // A long backlog fills the NSQ channel, which drops what comes after: what is published next must not be that.
         await node.readClock();
-        while (performance.now() - backlogSeenAt < BACKLOG_QUIET_MS)
-          await sleep(BACKLOG_QUIET_MS, undefined, { signal });
+        while (
+          performance.now() - backlogSeenAt < BACKLOG_QUIET_MS ||
+          (await node.losses?.isDrained(this.#topic, channel)) === false
+        ) {
+          if (receivedNews) break;
+          await sleep(BACKLOG_POLL_MS, undefined, { signal });
+        }
       } else ready();
     } catch (error) {
       hangUp();
       throw error;
     }
+    const counted = {
+      topic: this.#topic,
+      channel,
+      received: () => received,
+      onLoss: (missed: number) => {
+        if (!signal.aborted) this.#sink.gap({ reason: 'lagged', missed, detail: LOSS });
+      },
+    };
+    const unwatch = node.losses?.watch(counted, backlogSeenAt > 0);
+    if (unwatch !== undefined) void link.lost.then(unwatch);
     return link;
   }
 
