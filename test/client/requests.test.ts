@@ -1,0 +1,111 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { append } from '../../src/client/append.js';
+import { close, create, head, read, remove } from '../../src/client/requests.js';
+import { type StreamServer, startStreamServer } from './stream-server.js';
+
+let server: StreamServer;
+let url: string;
+beforeEach(async () => {
+  server = await startStreamServer();
+  url = `${server.url}/a.txt`;
+});
+afterEach(async () => {
+  await server.kill();
+  await server.store.close();
+});
+
+describe('create', () => {
+  it('makes a stream, and says whether it was there before', async () => {
+    const made = { created: true, offset: '0000000000000000', closed: false, contentType: 'text/plain; charset=utf-8' };
+    expect(await create(url)).toEqual(made);
+    expect(await create(url)).toEqual({ ...made, created: false });
+    await expect(create(url, { contentType: 'application/json' })).rejects.toMatchObject({
+      code: 'STREAM_EXISTS',
+      details: { status: 409 },
+    });
+  });
+
+  it('takes first content, type, lifetime and closure', async () => {
+    const created = await create(url, { contentType: 'text/x-log', ttlSeconds: 60, data: 'first', closed: true });
+    expect(created).toMatchObject({
+      created: true,
+      contentType: 'text/x-log',
+      offset: '0000000000000005',
+      closed: true,
+    });
+    expect(await head(url)).toEqual({
+      contentType: 'text/x-log',
+      offset: '0000000000000005',
+      closed: true,
+      ttlSeconds: 60,
+    });
+    const expiresAt = new Date(Date.now() + 3_600_000);
+    await create(`${server.url}/b.txt`, { expiresAt, data: Uint8Array.of(1, 2) });
+    expect(await head(`${server.url}/b.txt`)).toMatchObject({ expiresAt, offset: '0000000000000002' });
+  });
+});
+
+describe('read', () => {
+  it('gives what there is from an offset on, and where to go on', async () => {
+    await append(url, 'one two');
+    const all = await read(url);
+    expect(Buffer.from(all.data).toString()).toBe('one two');
+    expect(all).toMatchObject({ offset: '0000000000000007', upToDate: true, closed: false });
+    expect(Buffer.from((await read(url, { offset: '0000000000000004' })).data).toString()).toBe('two');
+    expect(await read(url, { offset: 'now' })).toMatchObject({ offset: '0000000000000007', data: new Uint8Array(0) });
+  });
+
+  it('gives a large stream whole, in as many answers as it takes', async () => {
+    const bytes = new Uint8Array(3 * 1024 * 1024).map((_, i) => i % 251);
+    await append(url, bytes);
+    const pieces: Uint8Array[] = [];
+    for (let offset = '-1', upToDate = false; !upToDate; ) {
+      const piece = await read(url, { offset });
+      pieces.push(piece.data);
+      ({ offset, upToDate } = piece);
+    }
+    expect(Buffer.concat(pieces).equals(bytes)).toBe(true);
+  });
+
+  it('passes on what is wrong', async () => {
+    await expect(read(url)).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+    await expect(read(url, { signal: AbortSignal.abort(new Error('enough')) })).rejects.toThrow('enough');
+  });
+});
+
+describe('close and remove', () => {
+  it('close for good, and remove', async () => {
+    await append(url, 'all');
+    expect(await close(url)).toEqual({ offset: '0000000000000003', closed: true });
+    expect(await close(url)).toEqual({ offset: '0000000000000003', closed: true });
+    await remove(url);
+    for (const request of [head, close, remove]) {
+      await expect(request(url)).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+    }
+  });
+});
+
+describe('every request', () => {
+  it('carries the headers that it is given', async () => {
+    const seen: (string | undefined)[] = [];
+    const { createServer } = await import('node:http');
+    const recorder = createServer((req, res) => {
+      seen.push(req.headers.authorization);
+      res.writeHead(200, { 'Stream-Next-Offset': '0000000000000000' }).end();
+    });
+    recorder.on('upgrade', (req, socket) => {
+      seen.push(req.headers.authorization);
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => recorder.listen(0, '127.0.0.1', resolve));
+    const { port } = recorder.address() as { port: number };
+    const headers = { authorization: 'Bearer token' };
+    const target = `http://127.0.0.1:${port}/a.txt`;
+    await create(target, { headers, contentType: 'text/plain' });
+    await head(target, { headers });
+    await append(target, 'x', { headers }).catch(() => undefined);
+    recorder.closeAllConnections();
+    recorder.close();
+    expect(seen).toEqual(['Bearer token', 'Bearer token', 'Bearer token']);
+  });
+});
