@@ -10,7 +10,7 @@ import { baseHeaders } from './security-headers.js';
 import type { MillraceUpgrade } from './upgrade.js';
 
 /** How many `channel` and `pattern` parameters one URL may have. */
-export const CHANNELS_PER_REQUEST_MAX = 64;
+const CHANNELS_PER_REQUEST_MAX = 64;
 
 /** `GET /-/events?channel=…&pattern=…`: server-sent events. See docs/events.md. */
 export const events: MillraceHandler = async (exchange) => {

@@ -1,8 +1,8 @@
 /** The first delay before a driver reconnects. */
-export const RECONNECT_DELAY_MIN_MS = 50;
+const RECONNECT_DELAY_MIN_MS = 50;
 
 /** The longest delay between two attempts to reconnect. */
-export const RECONNECT_DELAY_MAX_MS = 5_000;
+const RECONNECT_DELAY_MAX_MS = 5_000;
 
 /**
  * How long to wait before attempt number `attempt` (0 for the first) to reconnect: doubling up to the longest, with up

@@ -23,10 +23,10 @@ export interface HubLimits {
 }
 
 /** How long `close` waits for a driver that does not come to an end. */
-export const CLOSE_TIMEOUT_MS = 5_000;
+const CLOSE_TIMEOUT_MS = 5_000;
 
 /** How many events a resumed subscription may have to catch up on; more are a gap. */
-export const REPLAY_MAX = 65_536;
+const REPLAY_MAX = 65_536;
 
 /**
  * What is the same for all brokers: the connection and its states, the channels and who listens to them, the way of a

@@ -12,7 +12,7 @@ import {
 } from '../hub/index.js';
 
 /** How long a case waits for something that is sure to come. */
-export const ARRIVAL_TIMEOUT_MS = 20_000;
+const ARRIVAL_TIMEOUT_MS = 20_000;
 
 /** Makes hubs for one case and closes them at its end, whatever happens. */
 export class HubBench {

@@ -54,7 +54,7 @@ export function encodeEventFrame(event: ChannelEvent): Uint8Array {
 }
 
 /** One event as JSON, as WebSocket clients get it. */
-export function eventJson({ channel, message, id, pattern, gap }: ChannelEvent): string {
+function eventJson({ channel, message, id, pattern, gap }: ChannelEvent): string {
   if (gap !== undefined) return JSON.stringify({ op: 'gap', channel, pattern, gap });
   if (message instanceof Uint8Array) {
     return JSON.stringify({ op: 'message', channel, pattern, id, base64: base64(message) });
@@ -67,7 +67,7 @@ export function eventJson({ channel, message, id, pattern, gap }: ChannelEvent):
  * `<channel>@<position>`, the channel percent-encoded: tells which channel an event came from, and where to go on.
  * The position is empty where the broker cannot replay.
  */
-export function formatEventId(channel: string, position: string | undefined): string {
+function formatEventId(channel: string, position: string | undefined): string {
   return `${encodeURIComponent(channel)}@${position ?? ''}`;
 }
 

@@ -1,6 +1,6 @@
 import { createClient, createCluster } from 'redis';
 import { afterAll, describe, expect, it } from 'vitest';
-import { type RedisClientLike, redis } from '../../src/hub/drivers/redis.js';
+import { redis } from '../../src/hub/drivers/redis.js';
 import { createHub } from '../../src/hub/index.js';
 import { take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
@@ -23,7 +23,7 @@ await driveBroker(
     it('uses a client that it is given, and leaves it open', async () => {
       const client = createClient({ url: broker.url });
       await client.connect();
-      const hub = createHub(redis({ client: client as unknown as RedisClientLike }));
+      const hub = createHub(redis({ client: client }));
       const subscription = hub.subscribe('own client');
       await subscription.ready;
       await hub.publish('own client', 1);
@@ -35,7 +35,7 @@ await driveBroker(
     });
 
     it('refuses a client that is not open', async () => {
-      const client = createClient({ url: broker.url }) as unknown as RedisClientLike;
+      const client = createClient({ url: broker.url });
       const hub = createHub(redis({ client }));
       await expect(hub.connect()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       await hub.close();
@@ -80,7 +80,7 @@ await driveBroker(
       setup.destroy();
       const cluster = createCluster({ rootNodes: [{ url: node.url }] });
       await cluster.connect();
-      const hub = createHub(redis({ client: cluster as unknown as RedisClientLike }));
+      const hub = createHub(redis({ client: cluster }));
       const subscription = hub.subscribe(['left', { pattern: 'right*' }]);
       await subscription.ready;
       await hub.publish(['left', 'right 1'], 'x');

@@ -13,8 +13,24 @@ import { plainNames } from '../names.js';
 
 type Listener = (message: Buffer, channel: Buffer) => void;
 
-/** What is used of a client of the package `redis`: one of `createClient`, `createCluster`, `createSentinel` has it. */
+/** A function of a client, whatever its types: releases of the package differ in them. */
+type Method = (...values: never[]) => unknown;
+
+/** What makes a client of the package `redis`: `createClient`, `createCluster` and `createSentinel` give one. */
 export interface RedisClientLike {
+  readonly isOpen: boolean;
+  readonly publish: Method;
+  readonly subscribe: Method;
+  readonly unsubscribe: Method;
+  readonly pSubscribe: Method;
+  readonly pUnsubscribe: Method;
+  readonly duplicate: Method;
+  readonly on: Method;
+  readonly off: Method;
+}
+
+/** The same as it is used here. */
+interface RedisClient {
   readonly isOpen: boolean;
   /** Absent in a cluster. */
   readonly isReady?: boolean;
@@ -23,11 +39,11 @@ export interface RedisClientLike {
   unsubscribe(channel: string, listener: Listener, bufferMode: true): Promise<unknown>;
   pSubscribe(pattern: string, listener: Listener, bufferMode: true): Promise<unknown>;
   pUnsubscribe(pattern: string, listener: Listener, bufferMode: true): Promise<unknown>;
-  duplicate(): RedisClientLike;
+  duplicate(): RedisClient;
   connect(): Promise<unknown>;
   destroy(): void;
-  on(event: string, listener: (...values: never[]) => void): unknown;
-  off(event: string, listener: (...values: never[]) => void): unknown;
+  on(event: string, listener: (cause?: unknown) => void): unknown;
+  off(event: string, listener: (cause?: unknown) => void): unknown;
 }
 
 /** Options of {@link redis}: one of the two. */
@@ -65,7 +81,8 @@ export function redis(options: RedisOptions = {}): Driver {
   if (options.url !== undefined && options.client !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'Give the redis driver a url or a client, not both.');
   }
-  const { url = 'redis://127.0.0.1:6379', client } = options;
+  const { url = 'redis://127.0.0.1:6379' } = options;
+  const client = options.client as RedisClient | undefined;
   return {
     name: 'redis',
     abilities,
@@ -87,7 +104,7 @@ export function driverFromUrl(url: string): Driver {
   return redis({ url });
 }
 
-async function makeClient(url: string, context: DriverContext): Promise<RedisClientLike> {
+async function makeClient(url: string, context: DriverContext): Promise<RedisClient> {
   const { createClient } = await loadClient('redis', () => import('redis'));
   let connected = false;
   const client = createClient({
@@ -104,12 +121,12 @@ async function makeClient(url: string, context: DriverContext): Promise<RedisCli
   client.once('ready', () => {
     connected = true;
   });
-  return client as unknown as RedisClientLike;
+  return client as unknown as RedisClient;
 }
 
 class RedisConnection implements DriverConnection {
-  readonly #publisher: RedisClientLike;
-  readonly #subscriber: RedisClientLike;
+  readonly #publisher: RedisClient;
+  readonly #subscriber: RedisClient;
   /** Whether the publisher is ours to connect and to end. */
   readonly #owned: boolean;
   readonly #context: DriverContext;
@@ -122,7 +139,7 @@ class RedisConnection implements DriverConnection {
   #onIdle: (() => void) | undefined;
   #closed = false;
 
-  constructor(publisher: RedisClientLike, owned: boolean, context: DriverContext) {
+  constructor(publisher: RedisClient, owned: boolean, context: DriverContext) {
     this.#publisher = publisher;
     this.#owned = owned;
     this.#context = context;
@@ -230,7 +247,7 @@ class RedisConnection implements DriverConnection {
     };
   }
 
-  #listen(client: RedisClientLike, how: 'on' | 'off'): void {
+  #listen(client: RedisClient, how: 'on' | 'off'): void {
     const [lost, ready] =
       client === this.#publisher
         ? [this.#onPublisherLost, this.#onPublisherReady]
@@ -276,7 +293,7 @@ class RedisConnection implements DriverConnection {
 
 const ignore = (): void => {};
 
-function isReady(client: RedisClientLike): boolean {
+function isReady(client: RedisClient): boolean {
   return client.isReady ?? client.isOpen;
 }
 
@@ -295,5 +312,10 @@ function explain(error: unknown): MillraceError {
   if (/^(WRONGPASS|NOAUTH|NOPERM|ERR AUTH|ERR invalid password)/.test(message)) {
     return new MillraceError('HUB_UNAUTHORIZED', `Redis refuses these credentials: ${message}`, {}, { cause: error });
   }
-  return new MillraceError('HUB_UNAVAILABLE', `Redis cannot be used, or did not answer: ${message}`, {}, { cause: error });
+  return new MillraceError(
+    'HUB_UNAVAILABLE',
+    `Redis cannot be used, or did not answer: ${message}`,
+    {},
+    { cause: error },
+  );
 }
