@@ -84,7 +84,9 @@ export class FileMedium implements Medium {
       this.#flushDue = false;
       await this.#journal.rotate();
     }
-    await this.#journal.write(steps, durable);
+    const needed = durable || steps.some(needsSync);
+    await this.#journal.write(steps, needed);
+    if (needed) for (const step of steps) storageOf(step.stream).inJournal = true;
   }
 
   apply(step: Step): Promise<void> | undefined {
@@ -183,10 +185,14 @@ export class FileMedium implements Medium {
         flushed = true;
       }
     } finally {
-      await this.#journal.close(flushed);
-      this.#listing.close();
-      this.#parts.files.close();
-      this.#unlock();
+      // Whatever could not be done any more, the root is free for the next one.
+      try {
+        await this.#journal.close(flushed);
+      } finally {
+        this.#listing.close();
+        this.#parts.files.close();
+        this.#unlock();
+      }
     }
   }
 
@@ -230,6 +236,15 @@ export class FileMedium implements Medium {
       throw diskError(error, `The file of ${stream.path} cannot be removed`);
     }
   }
+}
+
+/**
+ * Whether bytes would reach a file of which no durable record of the journal tells. After a power cut nobody would
+ * know how much of it counts, so the first append after a flush is synced even if it did not ask for it.
+ */
+function needsSync(step: Step): boolean {
+  if (step.kind !== 'create' && (step.kind !== 'append' || step.data.length === 0)) return false;
+  return !storageOf(step.stream).inJournal;
 }
 
 function changesMetadata(operation: { producer: unknown; streamSeq: unknown; close: boolean }): boolean {

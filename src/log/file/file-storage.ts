@@ -30,6 +30,8 @@ export class FileStorage implements StreamStorage {
   dataDirty = false;
   /** The metadata file does not say what is true now. */
   metadataDirty = false;
+  /** A durable record in the journal, newer than the last flush, tells of it. */
+  inJournal = false;
   /** It is being flushed: what is on the disk is still the old state. */
   flushing = false;
   /** The newest journal record that changed it. */

@@ -6,7 +6,7 @@ import { positive, type StoreLimits, storeLimits } from '../limits.js';
 import type { Durability, Store } from '../store.js';
 import { diskError } from './disk-error.js';
 import { DIRTY_STREAMS_MAX, FileMedium, FLUSH_INTERVAL_MS, streamNames } from './file-medium.js';
-import { codeOf, type FileSystem, makeDirectory, nodeFileSystem } from './file-system.js';
+import { codeOf, type FileSystem, makeDirectory, nodeFileSystem, syncDirectory } from './file-system.js';
 import { JOURNAL_BYTES_MAX, JOURNAL_SEGMENT_BYTES, Journal } from './journal.js';
 import { Layout } from './layout.js';
 import type { FileParts } from './loading.js';
@@ -60,7 +60,7 @@ export async function openFileStore(options: FileStoreOptions, fs: FileSystem): 
   checkSizes(options, segmentBytes, bytesMax);
   const root = prepareRoot(options.root, options.createRoot ?? false);
   const layout = new Layout(root);
-  makeOwnDirectories(fs, layout);
+  await makeOwnDirectories(fs, layout);
   const unlock = lockRoot(layout.lock, root);
   const files = new OpenFiles(fs, positive('openFilesMax', options.openFilesMax ?? OPEN_FILES_MAX));
   try {
@@ -141,11 +141,14 @@ function prepareRoot(given: string, create: boolean): string {
   }
 }
 
-function makeOwnDirectories(fs: FileSystem, layout: Layout): void {
+async function makeOwnDirectories(fs: FileSystem, layout: Layout): Promise<void> {
   try {
     for (const directory of [layout.own, layout.journal, layout.metadata, layout.overflow, layout.expiring]) {
       makeDirectory(fs, directory);
     }
+    // A journal is worth nothing whose directory is gone after a power cut.
+    await syncDirectory(fs, layout.root);
+    await syncDirectory(fs, layout.own);
   } catch (error) {
     throw diskError(error, `The directory ${layout.own} cannot be made`);
   }

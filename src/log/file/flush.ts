@@ -141,6 +141,8 @@ export class Flush {
     const { lsn, overflow, metadataDirty } = storage;
     const snapshot = metadataDirty ? stream.snapshot() : undefined;
     storage.metadataDirty = false;
+    // The records so far may be freed with their segment.
+    storage.inJournal = false;
     try {
       if (storage.dataDirty) await storage.sync();
       if (snapshot === undefined || storage.file === undefined) return;

@@ -157,11 +157,14 @@ export class Journal {
   /** Frees the files. With `empty` everything is durable elsewhere, and nothing is left to replay. */
   async close(empty: boolean): Promise<void> {
     await this.#growing?.catch(() => {});
-    if (empty) {
-      this.#current = undefined;
-      await this.release(Number.POSITIVE_INFINITY);
+    try {
+      if (empty) {
+        this.#current = undefined;
+        await this.release(Number.POSITIVE_INFINITY);
+      }
+    } finally {
+      for (const slot of this.#slots) this.#fs.close(slot.fd);
     }
-    for (const slot of this.#slots) this.#fs.close(slot.fd);
   }
 
   async #writeRecords(records: readonly PlannedRecord[], bytes: number, durable: boolean): Promise<void> {

@@ -32,8 +32,15 @@ interface Replayed {
   lsn: number;
   extents: Extent[];
   deleted: boolean;
-  /** The mark of the file that its deletion was about. */
-  deletedFile: string | undefined;
+}
+
+/** What the journal says of the deletions at one path. */
+interface Deletions {
+  readonly ids: Set<string>;
+  /** Marks of the files that they were about. */
+  readonly marks: Set<string>;
+  /** One was about a file that had not been made yet. */
+  unmarked: boolean;
 }
 
 type MutableSnapshot = {
@@ -71,8 +78,7 @@ export async function recover(parts: FileParts): Promise<Recovered> {
 class Replay {
   readonly #parts: FileParts;
   readonly #byPath = new Map<string, Replayed>();
-  /** Those that were deleted before their path was taken again. */
-  readonly #gone: Replayed[] = [];
+  readonly #deletions = new Map<string, Deletions>();
   readonly #segmentFiles = new Map<Segment, number>();
   #lastLsn = 0;
 
@@ -87,6 +93,7 @@ class Replay {
       return;
     }
     const stream = this.#find(record.path, record.id);
+    if (record.type === RecordType.delete && !record.soft) this.#noteDeletion(record);
     // Of a stream that is not there any more, and whose end is in the files already.
     if (stream === undefined || record.lsn <= stream.includedLsn) return;
     stream.lsn = record.lsn;
@@ -113,8 +120,7 @@ class Replay {
   finish(): Map<string, Stream> {
     const streams = new Map<string, Stream>();
     for (const stream of [...this.#byPath.values()]) this.#collect(stream);
-    for (const stream of this.#gone) this.#remove(stream);
-    for (const stream of this.#byPath.values()) if (stream.deleted) this.#remove(stream);
+    for (const [path, deletions] of this.#deletions) this.#remove(path, deletions);
     for (const stream of this.#byPath.values()) {
       if (stream.deleted || stream.lsn === 0) continue;
       const restored = this.#restoreIfThere(stream);
@@ -125,8 +131,6 @@ class Replay {
   }
 
   #create(record: JournalRecord, segment: Segment): void {
-    const before = this.#byPath.get(record.path);
-    if (before?.deleted) this.#gone.push(before);
     const state = mutable(parseSnapshot(JSON.parse(bodyOf(record))));
     // Its metadata may be on the disk already; then the records up to there are in it.
     const found = this.#findFiles(record.path, record.id);
@@ -138,7 +142,6 @@ class Replay {
       lsn: record.lsn,
       extents: [],
       deleted: false,
-      deletedFile: undefined,
     };
     this.#byPath.set(record.path, stream);
     if (!included) addExtent(stream, record, segment);
@@ -151,8 +154,6 @@ class Replay {
       return;
     }
     stream.deleted = true;
-    const { file } = record.body === undefined ? {} : (JSON.parse(bodyOf(record)) as { file?: string });
-    stream.deletedFile = file;
     if (stream.state.fork !== undefined) this.#countFork(stream.state.fork, record.lsn, -1);
   }
 
@@ -168,7 +169,13 @@ class Replay {
     const { state } = stream;
     if (stream.deleted || !state.softDeleted || state.forks > 0) return;
     stream.deleted = true;
-    if (stream.lsn === 0) stream.lsn = 1;
+    const { path, id } = state;
+    const file = stream.found === undefined ? undefined : this.#parts.fs.stat(stream.found.file);
+    this.#deletions.set(path, {
+      ids: new Set([id, ...(this.#deletions.get(path)?.ids ?? [])]),
+      marks: new Set(file === undefined ? [] : [fileMark(file)]),
+      unmarked: file === undefined,
+    });
     if (state.fork === undefined) return;
     this.#countFork(state.fork, this.#lastLsn, -1);
     const source = this.#byPath.get(state.fork.path);
@@ -187,7 +194,6 @@ class Replay {
       lsn: 0,
       extents: [],
       deleted: false,
-      deletedFile: undefined,
     };
     this.#byPath.set(path, stream);
     return stream;
@@ -204,21 +210,44 @@ class Replay {
     }
   }
 
-  #remove(stream: Replayed): void {
-    const { fs, layout, metadata, places } = this.#parts;
-    const { path, id } = stream.state;
-    if (metadata.read(path)?.stream.id === id) {
-      for (const directory of metadata.remove(path)) places.dirtyDirectories.add(directory);
-      if (removeFile(fs, layout.expiringMarkOf(path))) places.dirtyDirectories.add(layout.expiring);
+  #noteDeletion(record: JournalRecord): void {
+    let deletions = this.#deletions.get(record.path);
+    if (deletions === undefined) {
+      deletions = { ids: new Set(), marks: new Set(), unmarked: false };
+      this.#deletions.set(record.path, deletions);
     }
-    const overflow = layout.overflowOf(path, id);
-    if (removeFile(fs, overflow)) places.dirtyDirectories.add(layout.overflow);
+    deletions.ids.add(record.id);
+    const { file } = record.body === undefined ? {} : (JSON.parse(bodyOf(record)) as { file?: string });
+    if (file === undefined) deletions.unmarked = true;
+    else deletions.marks.add(file);
+  }
+
+  /**
+   * Removes what is left of the streams that were deleted at a path. The file goes before its metadata: alone it would
+   * be a stream that somebody put there by hand.
+   */
+  #remove(path: string, deletions: Deletions): void {
+    const { fs, layout, metadata, places } = this.#parts;
+    const { ids, marks, unmarked } = deletions;
+    const successor = this.#byPath.get(path);
+    const lives = successor !== undefined && !successor.deleted;
+    for (const id of ids) {
+      if (lives && successor.state.id === id) continue;
+      if (removeFile(fs, layout.overflowOf(path, id))) places.dirtyDirectories.add(layout.overflow);
+    }
+    const known = metadata.read(path)?.stream.id;
     const natural = layout.fileOf(path);
     const stat = fs.stat(natural);
-    // A file that was put there after the deletion is not the one that was deleted.
-    if (stat?.kind !== 'file') return;
-    if (stream.deletedFile !== undefined && fileMark(stat) !== stream.deletedFile) return;
-    if (removeFile(fs, natural)) places.dirtyDirectories.add(dirname(natural));
+    // A file that was put there since is not one that was deleted; that of a successor is its own.
+    const isDeleted =
+      stat?.kind === 'file' &&
+      !lives &&
+      (known === undefined || ids.has(known)) &&
+      (unmarked || marks.has(fileMark(stat)));
+    if (isDeleted && removeFile(fs, natural)) places.dirtyDirectories.add(dirname(natural));
+    if (known === undefined || !ids.has(known) || (lives && successor.state.id === known)) return;
+    for (const directory of metadata.remove(path)) places.dirtyDirectories.add(directory);
+    if (!lives && removeFile(fs, layout.expiringMarkOf(path))) places.dirtyDirectories.add(layout.expiring);
   }
 
   /** Where others put a symbolic link in the way, the stream is what they made of it. */
