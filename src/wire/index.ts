@@ -1,0 +1,32 @@
+/** The codecs by themselves, for whoever writes a client or a server of their own: pure, without I/O, in any runtime. */
+export {
+  type Ack,
+  APPEND_PROTOCOL,
+  AppendCloseCode,
+  type AppendFailure,
+  type CloseStream,
+  parseClientMessage,
+  type ServerMessage,
+  type Welcome,
+} from './append-protocol.js';
+export { encodeChunk } from './chunked.js';
+export {
+  type ChannelEvent,
+  encodeEventFrame,
+  encodeSseEvent,
+  positionOfEventId,
+  SSE_HEARTBEAT,
+  SSE_SUBSCRIBED,
+  type SseLabel,
+} from './events.js';
+export { encodeJsonLines, forEachLine, isJsonType, type JsonLines, jsonArrayOf } from './json.js';
+export { formatOffset, OFFSET_NOW, OFFSET_START, parseOffset, parseStartOffset } from './offset.js';
+export {
+  encodeSseData,
+  formatSseControl,
+  type SseControl,
+  type SseEncoding,
+  sseEncodingOf,
+  wholeTextLength,
+} from './sse.js';
+export { BINARY, encodeFrame, TEXT } from './websocket.js';
