@@ -50,7 +50,7 @@ export function markedNames({ holds, lengthMax }: MarkedNamesOptions): ChannelNa
           ? decode(Buffer.from(name.slice(DENSE_MARK.length), 'base64url'))
           : undefined;
       // Only the one form that toBroker makes is read back, so that no two names on the broker become one channel.
-      return original !== undefined && isMarked(original, name) ? original : name;
+      return original && isMarked(original, name) ? original : name;
     },
   };
 

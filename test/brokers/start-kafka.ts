@@ -91,10 +91,13 @@ export async function startKafka(
       await rm(folder, { recursive: true, force: true });
     },
     /** Publishes one line with Kafka's console producer. */
-    async publish(topic: string, payload: string) {
+    async publish(topic: string, payload: string, compression = 'none') {
       const producer = spawn(
         'java',
-        java('org.apache.kafka.tools.ConsoleProducer', '--bootstrap-server', address, '--topic', topic),
+        java(
+          'org.apache.kafka.tools.ConsoleProducer',
+          ...['--bootstrap-server', address, '--topic', topic, '--compression-codec', compression],
+        ),
         { stdio: ['pipe', 'ignore', 'ignore'] },
       );
       const exited = once(producer, 'exit');

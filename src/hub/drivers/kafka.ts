@@ -50,7 +50,7 @@ const names = markedNames({
 });
 
 /**
- * A driver for Apache Kafka (2.8 or newer with topic ids) by its client `@platformatic/kafka`. A channel is a topic, read
+ * A driver for Apache Kafka (3.5 or newer) by its client `@platformatic/kafka`. A channel is a topic, read
  * from the end and by offsets of the hub's own, so every hub sees every message, and after a lost connection reads on
  * where it was. docs/drivers/kafka.md has the rest.
  *

@@ -12,7 +12,7 @@ import type {
   Replayed,
 } from '../driver.js';
 import { type FetchResponse, KafkaClients, type KafkaPackage } from './clients.js';
-import { isConnectionError, isNotTakenYet, kafkaError } from './errors.js';
+import { describeKafkaError, isConnectionError, isNotTakenYet, kafkaError } from './errors.js';
 import { formatPosition, parsePosition, topicMark } from './position.js';
 import { TopicReading } from './reading.js';
 import { readRecords } from './records.js';
@@ -242,7 +242,8 @@ export class KafkaConnection implements DriverConnection {
         if (response !== undefined) {
           this.#deliver(response);
           await this.#repair(response).catch(() => {});
-        } else this.#check();
+        } else if (isConnectionError(error)) this.#check();
+        else await this.#skipUnreadable(node).catch(() => {});
         await sleep(reconnectDelayMs(failures++), undefined, { signal }).catch(() => {});
       }
     }
@@ -268,6 +269,21 @@ export class KafkaConnection implements DriverConnection {
           const earliest = (await this.#offsets(reading.topic, EARLIEST))[partitionIndex] ?? 0n;
           const latest = (await this.#offsets(reading.topic, LATEST))[partitionIndex] ?? 0n;
           reading.moveInto(partitionIndex, earliest, latest);
+        }
+      }
+    }
+  }
+
+  /** An answer could not be read, say for its compression: finds out which partition it is, and goes past it. */
+  async #skipUnreadable(node: number): Promise<void> {
+    for (const reading of this.#readings) {
+      for (const { partition, offset } of reading.partitionsLedBy(node)) {
+        try {
+          await this.#clients.consume((consumer) => this.#fetchOne(consumer, reading.topicId, partition, node, offset));
+        } catch (error) {
+          if (isConnectionError(error) || (error as { response?: unknown }).response !== undefined) continue;
+          const latest = await this.#offsets(reading.topic, LATEST);
+          reading.skip(partition, latest[partition] ?? offset, describeKafkaError(error));
         }
       }
     }

@@ -49,7 +49,7 @@ export function isConnectionError(error: unknown): boolean {
 export function kafkaError(error: unknown): MillraceError {
   if (isMillraceError(error)) return error;
   const ids = kafkaErrorIds(error);
-  const text = describe(error);
+  const text = describeKafkaError(error);
   const fail = (code: MillraceError['code'], sentence: string) =>
     new MillraceError(code, sentence, {}, { cause: error });
   if (ids.has('PLT_KFK_AUTHENTICATION') || ids.has('SASL_AUTHENTICATION_FAILED')) {
@@ -72,8 +72,8 @@ export function kafkaError(error: unknown): MillraceError {
   return fail('HUB_UNAVAILABLE', `Kafka is not available: ${text}.`);
 }
 
-/** The innermost message is the one that tells most. */
-function describe(error: unknown): string {
+/** What an error says: the innermost message tells most. */
+export function describeKafkaError(error: unknown): string {
   let inner = error as KafkaErrorLike & { readonly message?: unknown };
   for (let depth = 0; depth < 8; depth++) {
     const next = Array.isArray(inner?.errors) && inner.errors.length > 0 ? inner.errors[0] : inner?.cause;

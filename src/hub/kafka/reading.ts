@@ -76,6 +76,14 @@ export class TopicReading implements DriverSubscription {
     this.#sink.gap(missed > 0 ? { reason: 'history', missed, detail } : { reason: 'history', detail });
   }
 
+  /** What is in a partition before `end` cannot be read. */
+  skip(partition: number, end: bigint, detail: string): void {
+    const offset = this.#offsets[partition];
+    if (this.#ended || offset === undefined || offset >= end) return;
+    this.#offsets[partition] = end;
+    this.#sink.gap({ reason: 'undecodable', detail });
+  }
+
   /** What is known of the topic has changed: other leaders, more partitions, or another topic by the same name. */
   update(facts: TopicFacts): void {
     if (this.#ended) return;
