@@ -3,9 +3,9 @@ import type { Driver } from '../driver.js';
 import { loadClient } from '../load-client.js';
 import { plainNames } from '../names.js';
 import { DEFAULT_HIGH_WATER_MARK, DEFAULT_MAX_MESSAGE_BYTES } from '../zeromq/forwarder.js';
-import { MeshConnection, type MeshEndpoints } from '../zeromq/mesh.js';
-import type { SocketSettings } from '../zeromq/sockets.js';
-import { ForwarderConnection, type ForwarderEndpoints } from '../zeromq/through-forwarder.js';
+import { MeshConnection } from '../zeromq/mesh.js';
+import type { ForwarderEndpoints, MeshEndpoints, SocketSettings } from '../zeromq/options.js';
+import { ForwarderConnection } from '../zeromq/through-forwarder.js';
 
 export { type Forwarder, type ForwarderOptions, runForwarder } from '../zeromq/forwarder.js';
 export { DEFAULT_HIGH_WATER_MARK, DEFAULT_MAX_MESSAGE_BYTES };

@@ -3,7 +3,8 @@ import { setMaxListeners } from 'node:events';
 import { MillraceError } from '../../errors.js';
 import { settledWithin } from '../deadline.js';
 import type { ChannelSink, DriverConnection, DriverContext, DriverSubscription } from '../driver.js';
-import { PublishingSocket, type SocketSettings, SubscribingSocket, type ZeromqPackage } from './sockets.js';
+import type { SocketSettings } from './options.js';
+import { PublishingSocket, SubscribingSocket, type ZeromqPackage } from './sockets.js';
 
 /** Topics that begin with this byte are the hubs' own: no text in UTF-8 does, so no channel. */
 const CONTROL = 0xff;

@@ -1,5 +1,5 @@
 import { loadClient } from '../load-client.js';
-import type { SocketSettings } from './sockets.js';
+import type { SocketSettings } from './options.js';
 
 /** Options of {@link runForwarder}. */
 export interface ForwarderOptions {

@@ -8,20 +8,13 @@ import {
   type ZeromqConnectionOptions,
   zeromqError,
 } from './connection.js';
+import type { MeshEndpoints } from './options.js';
 import { type SubscribingSocket, watchLinks, type ZeromqPackage } from './sockets.js';
 
 /** How long a peer may take to answer; one that does not is another kind of program, which never will. */
 const ANSWER_TIMEOUT_MS = 500;
 /** How long a new hub waits until the peers that it has found have found it. */
 const FOUND_TIMEOUT_MS = 1_000;
-
-/** Who is in a mesh. */
-export interface MeshEndpoints {
-  /** Where this hub publishes: `tcp://0.0.0.0:5555`. */
-  readonly bind: string;
-  /** Where the others publish. That of this hub itself may be among them. */
-  readonly peers: readonly string[];
-}
 
 /** One that we subscribe at: a peer, or ourselves. */
 interface Link {

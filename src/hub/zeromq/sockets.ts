@@ -3,9 +3,6 @@ import type { Socket, XPublisher, XSubscriber } from 'zeromq';
 /** The package, as far as it is used here. */
 export type ZeromqPackage = Pick<typeof import('zeromq'), 'Proxy' | 'XPublisher' | 'XSubscriber'>;
 
-/** Options of a socket of the package: keys of CURVE, a user of PLAIN, keep-alive… */
-export type SocketSettings = Readonly<Record<string, string | number | boolean | null>>;
-
 type Frames = readonly (string | Uint8Array)[];
 
 /** First byte of a message that subscribes, or ends a subscription; the topic follows. */

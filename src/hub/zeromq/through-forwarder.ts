@@ -2,16 +2,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../errors.js';
 import type { DriverContext } from '../driver.js';
 import { controlTopic, ZeromqConnection, type ZeromqConnectionOptions, zeromqError } from './connection.js';
+import type { ForwarderEndpoints } from './options.js';
 import { type SubscribingSocket, watchLinks, type ZeromqPackage } from './sockets.js';
 
 /** How often a question is asked again that the forwarder did not hear yet. */
 const PROBE_INTERVAL_MS = 10;
-
-/** Where a forwarder is. */
-export interface ForwarderEndpoints {
-  readonly publish: string;
-  readonly subscribe: string;
-}
 
 /** A hub's connection to a forwarder: publishes to its one end, subscribes at its other. */
 export class ForwarderConnection extends ZeromqConnection {
