@@ -24,8 +24,19 @@ describe('tokens', () => {
     const [header, , signature] = token.split('.');
     const forged = Buffer.from(JSON.stringify({ ...claims, gen: 8, exp: 4e9 })).toString('base64url');
     const none = Buffer.from('{"alg":"none"}').toString('base64url');
-    const wrong = [`${header}.${forged}.${signature}`, `${none}.${forged}.`, `${token}.`, token.slice(0, -2), '', 'a.b.c'];
-    for (const each of wrong) expect(refusal(() => verifyToken(secret, each)), each).toBe('TOKEN_INVALID');
+    const wrong = [
+      `${header}.${forged}.${signature}`,
+      `${none}.${forged}.`,
+      `${token}.`,
+      token.slice(0, -2),
+      '',
+      'a.b.c',
+    ];
+    for (const each of wrong)
+      expect(
+        refusal(() => verifyToken(secret, each)),
+        each,
+      ).toBe('TOKEN_INVALID');
     expect(refusal(() => verifyToken(Buffer.from('another'), token))).toBe('TOKEN_INVALID');
   });
 

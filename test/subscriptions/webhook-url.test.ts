@@ -20,8 +20,25 @@ describe('checkWebhookUrl', () => {
 
   test('refuses hosts that are not public, however they are written', () => {
     const hosts = ['10.0.0.1', '172.16.5.4', '192.168.1.1', '169.254.169.254', '127.0.0.1', '0.0.0.0', '100.64.1.1'];
-    const others = ['0x7f000001', '2130706433', '127.1', '0177.0.0.1', '[::1]', '[::ffff:10.0.0.1]', '[fe80::1]', '[fd00::1]'];
-    for (const host of [...hosts, ...others, '[::]', '[64:ff9b::a00:1]', '[2002:a00:1::]', 'localhost', 'a.localhost.']) {
+    const others = [
+      '0x7f000001',
+      '2130706433',
+      '127.1',
+      '0177.0.0.1',
+      '[::1]',
+      '[::ffff:10.0.0.1]',
+      '[fe80::1]',
+      '[fd00::1]',
+    ];
+    for (const host of [
+      ...hosts,
+      ...others,
+      '[::]',
+      '[64:ff9b::a00:1]',
+      '[2002:a00:1::]',
+      'localhost',
+      'a.localhost.',
+    ]) {
       expect(rejects(`https://${host}/`), host).toBe(true);
       expect(rejects(`https://${host}/`, true), host).toBe(true);
     }
@@ -49,7 +66,9 @@ describe('checkWebhookUrl', () => {
     expect(['10.0.0.1', '8.8.8.8'].some(development.allows)).toBe(false);
     const production = checkWebhookUrl('https://worker.example/', true);
     expect(['8.8.8.8', '2606:4700::1'].every(production.allows)).toBe(true);
-    expect(['127.0.0.1', '::1', '::ffff:127.0.0.1', '10.1.1.1', 'fe80::1', 'ff02::1'].some(production.allows)).toBe(false);
+    expect(['127.0.0.1', '::1', '::ffff:127.0.0.1', '10.1.1.1', 'fe80::1', 'ff02::1'].some(production.allows)).toBe(
+      false,
+    );
   });
 });
 
