@@ -130,6 +130,8 @@ export interface DriverConnection<P = Uint8Array> {
    * - While the connection is down it MUST reject at once with `HUB_UNAVAILABLE`, and MUST NOT queue the message.
    * - When the connection breaks before the answer, MUST reject with `HUB_UNAVAILABLE`: the message may or may not have
    *   been taken; MUST NOT send it again on its own (that would be a repeat).
+   * - A driver that asks the broker once for several messages SHOULD return the same promise for all of them: it costs
+   *   the hub nothing then.
    */
   publish(channel: string, payload: P): Promise<void>;
   /**

@@ -1,10 +1,16 @@
 import { MillraceError } from '../errors.js';
 
-/** One that waits, in a list from the oldest to the newest. (A Set would do, at several times the cost.) */
+/** One answer that is waited for, in a list from the oldest to the newest. (A Set would do, at several times the cost.) */
 interface Pending {
+  /** The driver's promise; several publishes may share one. */
+  readonly work: Promise<void>;
+  /** What the publishers wait for. */
+  readonly outcome: Promise<void>;
   readonly reject: (error: unknown) => void;
   /** When it has waited for too long, on the clock of `performance.now()`. */
   readonly deadline: number;
+  /** How many publishes it answers. */
+  count: number;
   previous: Pending | undefined;
   next: Pending | undefined;
 }
@@ -14,19 +20,19 @@ interface Pending {
  * them, because they were made in the order in which they run out.
  */
 export class PendingPublishes {
-  #count = 0;
-  #oldest: Pending | undefined;
-  #newest: Pending | undefined;
   readonly #countMax: number;
   readonly #timeoutMs: number;
   readonly #explain: (error: unknown) => MillraceError;
+  #count = 0;
+  #oldest: Pending | undefined;
+  #newest: Pending | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `explain` makes errors of ours of those of drivers. */
   constructor(countMax: number, timeoutMs: number, explain: (error: unknown) => MillraceError) {
-    this.#explain = explain;
     this.#countMax = countMax;
     this.#timeoutMs = timeoutMs;
+    this.#explain = explain;
   }
 
   /** Makes a publish and follows it to its end. */
@@ -40,19 +46,14 @@ export class PendingPublishes {
         ),
       );
     }
-    return new Promise((resolve, reject) => {
-      const pending = this.#add(reject);
-      publish().then(
-        () => {
-          this.#remove(pending);
-          resolve();
-        },
-        (error: unknown) => {
-          this.#remove(pending);
-          reject(this.#explain(error));
-        },
-      );
-    });
+    const work = publish();
+    this.#count++;
+    // A driver that asks once for many messages gives them all the same promise: then they need only one of ours.
+    if (this.#newest?.work === work) {
+      this.#newest.count++;
+      return this.#newest.outcome;
+    }
+    return this.#follow(work);
   }
 
   /** Rejects whatever is still out. */
@@ -64,18 +65,40 @@ export class PendingPublishes {
     }
   }
 
-  #add(reject: (error: unknown) => void): Pending {
-    const deadline = performance.now() + this.#timeoutMs;
-    const pending: Pending = { reject, deadline, previous: this.#newest, next: undefined };
+  #follow(work: Promise<void>): Promise<void> {
+    let resolve: () => void = () => {};
+    let reject: (error: unknown) => void = () => {};
+    const outcome = new Promise<void>((fulfil, fail) => {
+      resolve = fulfil;
+      reject = fail;
+    });
+    const pending: Pending = {
+      work,
+      outcome,
+      reject,
+      deadline: performance.now() + this.#timeoutMs,
+      count: 1,
+      previous: this.#newest,
+      next: undefined,
+    };
     if (this.#newest === undefined) this.#oldest = pending;
     else this.#newest.next = pending;
     this.#newest = pending;
-    this.#count++;
     if (this.#timer === undefined) this.#arm(this.#timeoutMs);
-    return pending;
+    work.then(
+      () => {
+        this.#remove(pending);
+        resolve();
+      },
+      (error: unknown) => {
+        this.#remove(pending);
+        reject(this.#explain(error));
+      },
+    );
+    return outcome;
   }
 
-  /** Takes it out of the list; once it has run out it is not there any more. */
+  /** Takes it out of the list, unless it has run out and is not there any more. */
   #remove(pending: Pending): void {
     const { previous, next } = pending;
     if (previous === undefined && this.#oldest !== pending) return;
@@ -85,7 +108,7 @@ export class PendingPublishes {
     else next.previous = previous;
     pending.previous = undefined;
     pending.next = undefined;
-    this.#count--;
+    this.#count -= pending.count;
   }
 
   #arm(delayMs: number): void {
