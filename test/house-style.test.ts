@@ -15,7 +15,7 @@ describe('house style', () => {
   });
 
   it('leaves nothing for later', () => {
-    const marker = new RegExp(`\\b(${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')}|XXX)\\b`);
+    const marker = new RegExp(`\\b(${['TO', 'DO'].join('')}|${['FIX', 'ME'].join('')}|${'X'.repeat(3)})\\b`);
     expect(written.filter((file) => marker.test(file.text)).map((file) => file.path)).toEqual([]);
   });
 
