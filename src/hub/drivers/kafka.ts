@@ -23,6 +23,8 @@ export interface KafkaOptions {
   readonly fetchWaitMs?: number;
   /** How long a broker may take for any other answer. After that the connection counts as lost. */
   readonly requestTimeoutMs?: number;
+  /** Further options of the clients of `@platformatic/kafka`, as the package names them: `tlsServerName`, `metrics`… */
+  readonly clientOptions?: Readonly<Record<string, unknown>>;
 }
 
 /** Who the hub is to the brokers. */
@@ -75,6 +77,7 @@ export function kafka(options: KafkaOptions): Driver {
     maxMessageBytes: DEFAULT_MAX_MESSAGE_BYTES,
     client: {
       clientId: 'millrace',
+      ...options.clientOptions,
       bootstrapBrokers: [...brokers],
       ...(tls ? { tls: tls === true ? {} : tls } : {}),
       ...(sasl === undefined ? {} : { sasl }),

@@ -28,6 +28,8 @@ export interface NsqOptions {
   readonly lookupPollMs?: number;
   /** nsqd and hub tell each other this often that they are alive. A silence of twice this long is a lost connection. */
   readonly heartbeatMs?: number;
+  /** Further options of a connection of `nsqjs`, as the package names them: `clientId`, `deflate`… */
+  readonly clientOptions?: Readonly<Record<string, unknown>>;
 }
 
 /** TLS as `node:tls` takes it. */
@@ -111,7 +113,7 @@ export function driverFromUrl(url: string): Driver {
   return nsq(options);
 }
 
-type Settings = Required<Omit<NsqOptions, 'tls' | 'authSecret' | 'httpPort'>> & {
+type Settings = Required<Omit<NsqOptions, 'tls' | 'authSecret' | 'httpPort' | 'clientOptions'>> & {
   readonly httpPort: number | undefined;
   readonly client: ConnectionOptions;
 };
@@ -138,6 +140,7 @@ function checkOptions(options: NsqOptions): Settings {
     lookupPollMs: limit('lookupPollMs', DEFAULT_LOOKUP_POLL_MS),
     heartbeatMs,
     client: {
+      ...options.clientOptions,
       heartbeatInterval: heartbeatMs / 1000,
       idleTimeout: (2 * heartbeatMs) / 1000,
       tls: tls !== undefined && tls !== false,

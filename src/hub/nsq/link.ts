@@ -69,7 +69,7 @@ export function openLink<C extends NSQDConnection>(
       signal.removeEventListener('abort', hangUp);
       connection.clearIdentifyTimeout();
       if (!settled) reject(signal.aborted ? signal.reason : nsqError(cause));
-      over(cause);
+      over(cause ?? new Error('the connection was closed'));
     });
     connection.connect();
   });

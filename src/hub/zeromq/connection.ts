@@ -13,6 +13,10 @@ const CLOSE_GRACE_MS = 1_000;
 /** Once closed, how long libzmq may still send what it was given. */
 const LINGER_MS = 1_000;
 
+/** How often a peer is asked whether it is alive, and how long it may be silent before the connection counts as lost. */
+const HEARTBEAT_INTERVAL_MS = 5_000;
+const HEARTBEAT_TIMEOUT_MS = 10_000;
+
 /** What both ways of connecting have. */
 export interface ZeromqConnectionOptions {
   readonly highWaterMark: number;
@@ -65,7 +69,12 @@ export abstract class ZeromqConnection implements DriverConnection {
     // Every question that is out listens to it.
     setMaxListeners(0, this.end.signal);
     const { highWaterMark, maxMessageBytes, socketOptions } = options;
-    const common = { ...socketOptions, maxMessageSize: maxMessageBytes };
+    const common = {
+      heartbeatInterval: HEARTBEAT_INTERVAL_MS,
+      heartbeatTimeout: HEARTBEAT_TIMEOUT_MS,
+      ...socketOptions,
+      maxMessageSize: maxMessageBytes,
+    };
     this.#zeromq = zeromq;
     this.#socketOptions = { ...common, linger: 0, receiveHighWaterMark: highWaterMark };
     this.publisher = new PublishingSocket(
