@@ -18,6 +18,8 @@ interface ServeOptions extends LogOptions, LimitOptions {
   readonly host: string;
   readonly port: number;
   readonly hub?: string;
+  readonly publicUrl?: string;
+  readonly webhooksToLoopback?: boolean;
   readonly connectionsMax?: number;
 }
 
@@ -58,6 +60,8 @@ export function serveCommand(): Command {
       '--hub <url>',
       'broker behind /-/events and /-/publish, like redis://localhost (default: within the server)',
     )
+    .option('--public-url <url>', 'scheme and host under which clients reach the server (default: as they name it)')
+    .option('--webhooks-to-loopback', 'let webhooks go to http://localhost, for development')
     .addOption(verboseOption())
     .addOption(jsonOption())
     .addOption(limit('--connections-max <n>', 'connections at one time', 1));
@@ -87,7 +91,7 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function start(options: ServeOptions, log: ReturnType<typeof createLog>): Promise<RunningServer> {
-  const { root, memory, host, port, hub, connectionsMax } = options;
+  const { root, memory, host, port, hub, publicUrl, webhooksToLoopback, connectionsMax } = options;
   const config: ServerConfig = {
     host,
     port,
@@ -95,6 +99,8 @@ async function start(options: ServeOptions, log: ReturnType<typeof createLog>): 
     ...(root === undefined ? {} : { root }),
     ...(memory === undefined ? {} : { memory }),
     ...(hub === undefined ? {} : { hub }),
+    ...(publicUrl === undefined ? {} : { publicUrl }),
+    ...(webhooksToLoopback === undefined ? {} : { webhooksToLoopback }),
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
   };
   try {

@@ -80,6 +80,6 @@ export function requestOrigin(req: IncomingMessage, publicUrl: string | undefine
 }
 
 /** One header's value; a repeated one is joined by Node already. */
-export function header(req: IncomingMessage, name: string): string | undefined {
+function header(req: IncomingMessage, name: string): string | undefined {
   return req.headers[name] as string | undefined;
 }

@@ -10,7 +10,7 @@ import type { StreamRoute } from './route.js';
 import { baseFields, type Fields, positionFields } from './stream-fields.js';
 
 /** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
-export const CACHE_SECONDS_MAX = 60;
+const CACHE_SECONDS_MAX = 60;
 const STALE_SECONDS = 300;
 
 /** `GET`: what there is from an offset on (Durable Streams, section 5.6). */
@@ -117,7 +117,7 @@ export function requireOffset(query: URLSearchParams): number | typeof OFFSET_NO
 }
 
 /** The stream's tail and state, as a read: unlike `stat` it counts as use, so that the stream does not expire. */
-export async function readTail(
+async function readTail(
   store: { stat(path: string): Promise<StreamInfo>; read: ReadTail },
   path: string,
 ): Promise<{ readonly info: StreamInfo }> {

@@ -16,6 +16,13 @@ export interface ServerConfig {
    * process, whose newest messages are kept for clients that come back.
    */
   readonly hub?: string;
+  /**
+   * Scheme and host under which clients reach the server, like `https://streams.example`, for the URLs that it gives out.
+   * Default: as each request names them. Needed behind a proxy that does not pass `Host` on.
+   */
+  readonly publicUrl?: string;
+  /** Whether webhooks of subscriptions may go to `http://localhost` and `http://127.x.x.x`. Default: no. */
+  readonly webhooksToLoopback?: boolean;
   /** What the HTTP side allows; what is not given has the default of `DEFAULT_HTTP_LIMITS`. */
   readonly limits?: Partial<HttpLimits>;
   /** Connections at one time; the kernel queues a few more, the rest are refused. Default {@link DEFAULT_CONNECTIONS_MAX}. */
@@ -40,6 +47,8 @@ export interface CheckedConfig {
   readonly host: string;
   readonly port: number;
   readonly hub: string;
+  readonly publicUrl: string | undefined;
+  readonly webhooksToLoopback: boolean;
   readonly limits: HttpLimits;
   readonly connectionsMax: number;
 }
@@ -58,9 +67,16 @@ export function checkConfig(config: ServerConfig): CheckedConfig {
     host,
     port,
     hub: config.hub ?? DEFAULT_HUB,
+    publicUrl: checkPublicUrl(config.publicUrl),
+    webhooksToLoopback: config.webhooksToLoopback ?? false,
     limits: checkLimits(config.limits ?? {}),
     connectionsMax: checkWhole('connectionsMax', config.connectionsMax ?? DEFAULT_CONNECTIONS_MAX, 1),
   };
+}
+
+function checkPublicUrl(text: string | undefined): string | undefined {
+  if (text === undefined || /^https?:\/\/[^/?#@\s]+\/?$/.test(text)) return text;
+  throw invalid(`publicUrl must be a scheme and a host, like https://streams.example, not ${text}.`);
 }
 
 function checkLimits(given: Partial<HttpLimits>): HttpLimits {

@@ -40,6 +40,8 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     store,
     hub,
     limits: config.limits,
+    subscriptions: { allowLoopback: config.webhooksToLoopback },
+    ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
     ...(options.log === undefined ? {} : { log: options.log }),
   });
   const server = createServer(handler.request);

@@ -31,6 +31,8 @@ describe('checkConfig', () => {
     ['port', { port: 65_536 }],
     ['port', { port: -1 }],
     ['port', { port: 1.5 }],
+    ['publicUrl', { publicUrl: 'streams.example' }],
+    ['publicUrl', { publicUrl: 'https://streams.example/path' }],
     ['connectionsMax', { connectionsMax: 0 }],
     ['drainMs', { limits: { drainMs: -1 } }],
     ['followersMax', { limits: { followersMax: 0 } }],
