@@ -76,7 +76,10 @@ export async function startKafka(
       .join(''),
   );
   const java = (...args: string[]) => [...JVM, `-Dlog4j2.configurationFile=${logging}`, '-cp', jars, ...args];
-  const id = Buffer.from(crypto.getRandomValues(new Uint8Array(16))).toString('base64url');
+  // Not with a dash at its beginning, which would be an option.
+  const id = `A${Buffer.from(crypto.getRandomValues(new Uint8Array(16)))
+    .toString('base64url')
+    .slice(1)}`;
   await run('java', java('kafka.tools.StorageTool', 'format', '-t', id, '-c', properties));
   const broker = new BrokerProcess('java', java('kafka.Kafka', properties), [port]);
   await broker.start();

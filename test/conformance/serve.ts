@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { createHandler, type HandlerOptions } from '../../src/http/index.js';
+import { configureServer, createHandler, type HandlerOptions } from '../../src/http/index.js';
 
 /** A server of its own on a free port of this machine. */
 export interface Served {
@@ -12,6 +12,8 @@ export interface Served {
 export async function serve(options: HandlerOptions, port = 0): Promise<Served> {
   const handler = createHandler({ subscriptions: { allowLoopback: true }, ...options });
   const server = createServer(handler.request).on('upgrade', handler.upgrade);
+  // As a real server is set up: Node's own keep-alive of 5 s may end a connection just as a client uses it again.
+  configureServer(server);
   await listen(server, port);
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
