@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 /** How long a broker may take to listen. */
-const START_TIMEOUT_MS = 30_000;
+const START_TIMEOUT_MS = 90_000;
 
 /** Ports of the loopback address that nobody listened on just now. */
 export async function freePorts(count: number): Promise<number[]> {
