@@ -22,8 +22,9 @@ export function readBody(req: IncomingMessage, bytesMax: number): Promise<Buffer
     req.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > bytesMax) {
+        // What else comes is thrown away: a client that is still sending would not see an answer on a cut connection.
         req.removeAllListeners('data');
-        req.pause();
+        req.resume();
         reject(bodyTooLarge(bytesMax));
       } else if (size === chunk.length) only = chunk;
       else if (chunks === undefined) chunks = [only, chunk];

@@ -3,6 +3,7 @@ import { nextCursor } from '../wire/cursor.js';
 import { jsonArrayOf } from '../wire/json.js';
 import { OFFSET_NOW } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
+import { admit } from './live-response.js';
 import { sendProblem } from './problem.js';
 import { bodyOf, contentFields, type Range, rangeFields, rangeOf, requireOffset } from './read.js';
 import type { StreamRoute } from './route.js';
@@ -29,6 +30,7 @@ export const longPoll: StreamHandler = async (exchange) => {
     opened.release();
     return sendNothing(exchange, start, true);
   }
+  admit(exchange, opened, start);
   waitForData(exchange, opened, start);
 };
 
@@ -75,14 +77,9 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
       });
     },
   };
-  try {
-    following = opened.follow({ offset: start, format: info.json ? jsonFrames : byteFrames, sink });
-    // The first write may have come before `follow` returned, and found nothing to stop.
-    if (over) following.stop();
-  } catch (error) {
-    opened.release();
-    finish(() => sendProblem(exchange, error));
-  }
+  following = opened.follow({ offset: start, format: info.json ? jsonFrames : byteFrames, sink });
+  // The first write may have come before `follow` returned, and found nothing to stop.
+  if (over) following.stop();
 }
 
 function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Array): void {

@@ -247,6 +247,15 @@ describe('long-poll', () => {
     expect(headers['stream-up-to-date']).toBeUndefined();
   });
 
+  test('counts as a follower', async () => {
+    await restartWith({ limits: { ...LIMITS, followersMax: 1 } });
+    const waiting = poll('now');
+    await others();
+    const answer = await poll('now');
+    expect([answer.status, codeOf(answer)]).toEqual([503, 'TOO_MANY_FOLLOWERS']);
+    expect((await waiting).status).toBe(204);
+  });
+
   test('needs an offset', async () => {
     for (const live of ['long-poll', 'sse']) {
       expect(codeOf(await http.send('GET', `/a?live=${live}`))).toBe('INVALID_REQUEST');
