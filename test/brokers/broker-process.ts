@@ -70,6 +70,11 @@ export class BrokerProcess {
     }
   }
 
+  /** `SIGSTOP` makes it hang, `SIGCONT` goes on. */
+  signal(name: NodeJS.Signals): void {
+    this.#process?.kill(name);
+  }
+
   /** Ends it as a crash would. */
   async kill(): Promise<void> {
     const child = this.#process;

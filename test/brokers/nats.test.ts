@@ -2,7 +2,7 @@ import { connect } from '@nats-io/transport-node';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nats } from '../../src/hub/drivers/nats.js';
 import { createHub } from '../../src/hub/index.js';
-import { take } from '../../src/testing/hub-driver-harness.js';
+import { status, take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
 import { bareNats, startNats } from './start-nats.js';
 
@@ -20,6 +20,28 @@ await driveBroker(
     unreachable: () => nats({ url: 'nats://127.0.0.1:1' }),
   }),
   (broker) => {
+    it('notices a server that hangs, and tells of the gap when it goes on', async () => {
+      const hub = createHub({ driver: nats({ url: broker.url, pingIntervalMs: 100 }), publishTimeoutMs: 200 });
+      const subscription = hub.subscribe('hanging');
+      await subscription.ready;
+      broker.signal('SIGSTOP');
+      try {
+        await expect(hub.publish('hanging', 'lost?')).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+        await status(hub, 'reconnecting');
+      } finally {
+        broker.signal('SIGCONT');
+      }
+      await status(hub, 'connected');
+      await hub.publish('hanging', 'after');
+      const events = [];
+      for await (const event of subscription) {
+        events.push(event);
+        if (event.message === 'after') break;
+      }
+      expect(events.some((event) => event.gap?.reason === 'reconnected')).toBe(true);
+      await hub.close();
+    });
+
     it('uses a connection that it is given, and leaves it open', async () => {
       const client = await connect({ servers: broker.url });
       const hub = createHub(nats({ client }));

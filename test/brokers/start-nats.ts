@@ -17,6 +17,7 @@ export async function startNats(extra: readonly string[] = [], config: object = 
   await broker.start();
   return {
     url: `nats://127.0.0.1:${port}`,
+    signal: (name: NodeJS.Signals) => broker.signal(name),
     kill: () => broker.kill(),
     restart: () => broker.start(),
     async stop() {

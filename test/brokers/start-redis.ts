@@ -22,6 +22,7 @@ export async function startRedis(extra: readonly string[] = []) {
     port,
     url: `redis://127.0.0.1:${port}`,
     cli: join(programs, 'redis-cli'),
+    signal: (name: NodeJS.Signals) => broker.signal(name),
     kill: () => broker.kill(),
     restart: () => broker.start(),
     async stop() {

@@ -32,7 +32,7 @@ export interface NatsConnectionLike {
   close(): Promise<void>;
 }
 
-/** Options of {@link nats}: one of the two. */
+/** Options of {@link nats}: a URL or a client. */
 export interface NatsOptions {
   /** `nats://[user:password@|token@]host[:port][,host…]`; `tls://…` insists on TLS. */
   readonly url?: string;
@@ -41,7 +41,15 @@ export interface NatsOptions {
    * `maxReconnectAttempts: -1`, or the hub cannot come back once it has given up.
    */
   readonly client?: NatsConnectionLike;
+  /**
+   * How often the server is asked whether it is still there (default {@link DEFAULT_PING_INTERVAL_MS}). Two answers that do
+   * not come are a lost connection. Not for a client of your own: it pings as you configured it.
+   */
+  readonly pingIntervalMs?: number;
 }
+
+/** Default of {@link NatsOptions.pingIntervalMs}. */
+export const DEFAULT_PING_INTERVAL_MS = 10_000;
 
 const abilities: DriverAbilities = {
   ordering: true,
@@ -54,9 +62,6 @@ const abilities: DriverAbilities = {
 
 /** A protocol line may have 4,096 bytes, of which the command and the sizes need some. */
 const SUBJECT_LENGTH_MAX = 3_900;
-
-/** How often the server is asked whether it is still there. Two answers that do not come mean a lost connection. */
-const PING_INTERVAL_MS = 20_000;
 
 /** How long `close` waits for the server to have everything. */
 const CLOSE_GRACE_MS = 1_000;
@@ -80,7 +85,7 @@ export function nats(options: NatsOptions = {}): Driver {
   if (options.url !== undefined && options.client !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'Give the nats driver a url or a client, not both.');
   }
-  const { url = 'nats://127.0.0.1:4222', client } = options;
+  const { url = 'nats://127.0.0.1:4222', client, pingIntervalMs = DEFAULT_PING_INTERVAL_MS } = options;
   const address = parseUrl(url);
   return {
     name: 'nats',
@@ -88,7 +93,7 @@ export function nats(options: NatsOptions = {}): Driver {
     names,
     async connect(context) {
       const attempts = { count: 0 };
-      const connection = client ?? (await makeClient(address, context, attempts));
+      const connection = client ?? (await makeClient(address, pingIntervalMs, context, attempts));
       return new NatsDriverConnection(connection, client === undefined, context, attempts);
     },
   };
@@ -123,6 +128,7 @@ function parseUrl(url: string): Address {
 
 async function makeClient(
   address: Address,
+  pingIntervalMs: number,
   context: DriverContext,
   attempts: { count: number },
 ): Promise<NatsConnectionLike> {
@@ -131,7 +137,7 @@ async function makeClient(
     return await connect({
       ...address,
       timeout: context.connectTimeoutMs,
-      pingInterval: PING_INTERVAL_MS,
+      pingInterval: pingIntervalMs,
       maxReconnectAttempts: -1,
       ignoreAuthErrorAbort: true,
       reconnectDelayHandler: () => reconnectDelayMs(attempts.count),

@@ -46,7 +46,7 @@ interface RedisClient {
   off(event: string, listener: (cause?: unknown) => void): unknown;
 }
 
-/** Options of {@link redis}: one of the two. */
+/** Options of {@link redis}: a URL or a client. */
 export interface RedisOptions {
   /** `redis://[[user]:password@]host[:port][/database]`, `rediss://…` for TLS. */
   readonly url?: string;
@@ -55,7 +55,15 @@ export interface RedisOptions {
    * connection of their own, made by its `duplicate()`. It stays yours: the hub never ends it.
    */
   readonly client?: RedisClientLike;
+  /**
+   * How often the server is asked whether it is still there (default {@link DEFAULT_PING_INTERVAL_MS}). A silence of two and
+   * a half times as long is a lost connection. Not for a client of your own: it pings as you configured it.
+   */
+  readonly pingIntervalMs?: number;
 }
+
+/** Default of {@link RedisOptions.pingIntervalMs}. */
+export const DEFAULT_PING_INTERVAL_MS = 10_000;
 
 const abilities: DriverAbilities = {
   ordering: true,
@@ -81,7 +89,7 @@ export function redis(options: RedisOptions = {}): Driver {
   if (options.url !== undefined && options.client !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'Give the redis driver a url or a client, not both.');
   }
-  const { url = 'redis://127.0.0.1:6379' } = options;
+  const { url = 'redis://127.0.0.1:6379', pingIntervalMs = DEFAULT_PING_INTERVAL_MS } = options;
   const client = options.client as RedisClient | undefined;
   return {
     name: 'redis',
@@ -91,7 +99,11 @@ export function redis(options: RedisOptions = {}): Driver {
       if (client !== undefined && !client.isOpen) {
         throw new MillraceError('INVALID_ARGUMENT', 'The redis client is not open: await its connect() first.');
       }
-      const connection = new RedisConnection(client ?? (await makeClient(url, context)), client === undefined, context);
+      const connection = new RedisConnection(
+        client ?? (await makeClient(url, pingIntervalMs, context)),
+        client === undefined,
+        context,
+      );
       await connection.open();
       return connection;
     },
@@ -104,7 +116,7 @@ export function driverFromUrl(url: string): Driver {
   return redis({ url });
 }
 
-async function makeClient(url: string, context: DriverContext): Promise<RedisClient> {
+async function makeClient(url: string, pingIntervalMs: number, context: DriverContext): Promise<RedisClient> {
   const { createClient } = await loadClient('redis', () => import('redis'));
   let connected = false;
   const client = createClient({
@@ -112,8 +124,10 @@ async function makeClient(url: string, context: DriverContext): Promise<RedisCli
     disableOfflineQueue: true,
     // The hub has a limit of its own for the answer; the client's is a timer and a signal for every single command.
     commandOptions: { timeout: 0 },
+    pingInterval: pingIntervalMs,
     socket: {
       connectTimeout: context.connectTimeoutMs,
+      socketTimeout: Math.ceil(pingIntervalMs * 2.5),
       // A first connection fails at once; one that stood before is sought again without end.
       reconnectStrategy: (retries) => connected && Math.min(RECONNECT_DELAY_MAX_MS, reconnectDelayMs(retries)),
     },
