@@ -154,9 +154,9 @@ describe.each(Object.entries(stores))('a follower whose connection breaks, %s', 
   });
 
   it('goes on where it stood: every byte once', async () => {
-    const writer = (await openAppend(`${server.url}/a.txt`, quick)).getWriter();
+    const writer = (await openAppend(`${server.url}/a.txt`, { ...quick, closeStream: true })).getWriter();
     await writer.write('start\n');
-    const follower = follow(`${server.url}/a.txt`, quick);
+    const follower = follow(`${server.url}/a.txt`, { ...quick, live: true });
     let expected = (await take(follower[Symbol.asyncIterator](), 6)).toString();
     const rest = text(follower);
     for (let i = 0; i < 1_000; i++) {
