@@ -1,6 +1,11 @@
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { driverFromUrl, nsq } from '../../src/hub/drivers/nsq.js';
 import { createHub, type Hub, type HubEvent, type HubOptions, type HubSubscription } from '../../src/hub/index.js';
@@ -169,6 +174,27 @@ function about(nsqd: Nsqd): void {
       const told = connect(`nsq://${small[0]?.address}?maxMessageBytes=1000`);
       await expect(told.publish('small', 'x'.repeat(2_000))).rejects.toMatchObject({ code: 'HUB_MESSAGE_TOO_LARGE' });
       await told.publish('small', 'goes on');
+    });
+
+    it('on how to come in are kept: TLS, with a certificate that is trusted', async () => {
+      const folder = await mkdtemp(join(tmpdir(), 'millrace-tls-'));
+      cleanups.push(() => rm(folder, { recursive: true, force: true }));
+      const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+      await promisify(execFile)('openssl', [
+        ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=localhost'],
+        ...['-addext', 'subjectAltName=IP:127.0.0.1', '-keyout', key, '-out', certificate],
+      ]);
+      const { nsqd: secure } = await start(1, [`-tls-cert=${certificate}`, `-tls-key=${key}`, '-tls-required=true']);
+      const nsqd = [secure[0]?.address as string];
+      const hub = connect({ driver: nsq({ nsqd, tls: { ca: await readFile(certificate) } }) });
+      const follower = hub.subscribe('secure');
+      await follower.ready;
+      await hub.publish('secure', 'x'.repeat(100_000));
+      expect(await take(follower, 1)).toEqual(['x'.repeat(100_000)]);
+      const untrusting = connect({ driver: nsq({ nsqd, tls: true }) });
+      await expect(untrusting.connect()).rejects.toThrow(/self-signed certificate/);
+      const plain = connect({ driver: nsq({ nsqd }) });
+      await expect(plain.subscribe('secure').ready).rejects.toThrow(/TLS required/);
     });
 
     it('on who may come in are told as such', async () => {

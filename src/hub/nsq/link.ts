@@ -97,7 +97,7 @@ export async function keepOpen(
   }
 }
 
-/** What nsqd or the connection to it said, in the hub's terms. */
+/** What nsqd or the connection to it said, in the hub's terms. `details.refused`: trying again would not help. */
 export function nsqError(cause: unknown): MillraceError {
   const text =
     cause instanceof Error ? cause.message : cause === undefined ? 'the connection was closed' : String(cause);
@@ -116,6 +116,9 @@ export function nsqError(cause: unknown): MillraceError {
       {},
       { cause },
     );
+  }
+  if (/^E_(?:INVALID|BAD_)/.test(text)) {
+    return new MillraceError('HUB_UNAVAILABLE', `nsqd refuses this: ${text}.`, { refused: true }, { cause });
   }
   return new MillraceError('HUB_UNAVAILABLE', `nsqd is not available: ${text}.`, {}, { cause });
 }

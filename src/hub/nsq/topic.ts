@@ -68,7 +68,7 @@ export class NsqTopic implements DriverSubscription {
       return link;
     };
     const onFailure = (error: unknown) => {
-      if (isMillraceError(error) && error.code !== 'HUB_UNAVAILABLE') tried.reject(error);
+      if (isMillraceError(error) && (error.code !== 'HUB_UNAVAILABLE' || error.details.refused)) tried.reject(error);
       else tried.resolve();
     };
     void keepOpen(open, signal, onFailure).then(() => {
