@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { curveKeyPair } from 'zeromq';
 import { driverFromUrl, runForwarder, zeromq } from '../../src/hub/drivers/zeromq.js';
 import { createHub, type Hub, type HubEvent, type HubOptions, type HubSubscription } from '../../src/hub/index.js';
 import { take, within } from '../../src/testing/hub-driver-harness.js';
@@ -110,6 +111,29 @@ describe('a forwarder', () => {
     expect(await take(follower, 1)).toEqual([1]);
     await hub.close();
     await forwarder.close();
+  });
+
+  it('may ask for keys, and a hub without the right ones is kept out', async () => {
+    const server = curveKeyPair();
+    const forwarder = await runForwarder({
+      publish: 'tcp://127.0.0.1:*',
+      subscribe: 'tcp://127.0.0.1:*',
+      socketOptions: { curveServer: true, curveSecretKey: server.secretKey },
+    });
+    cleanups.push(() => forwarder.close());
+    const keys = (serverKey: string) => {
+      const own = curveKeyPair();
+      return { curveServerKey: serverKey, curvePublicKey: own.publicKey, curveSecretKey: own.secretKey };
+    };
+    const hub = connect({ driver: zeromq({ forwarder, socketOptions: keys(server.publicKey) }) });
+    const follower = hub.subscribe('secret');
+    await follower.ready;
+    await hub.publish('secret', 'in');
+    expect(await take(follower, 1)).toEqual(['in']);
+    for (const socketOptions of [{}, keys(curveKeyPair().publicKey)]) {
+      const stranger = connect({ driver: zeromq({ forwarder, socketOptions }), connectTimeoutMs: 2_000 });
+      await expect(stranger.connect()).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+    }
   });
 
   it('cuts off who sends more than it takes', async () => {
