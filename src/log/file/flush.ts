@@ -31,6 +31,7 @@ export class Flush {
   /** Why the last flush could not be finished; another one will be tried. */
   #obstacle: MillraceError | undefined;
   #stopped = false;
+  #failure: Error | undefined;
   /** Something failed for good. */
   onFailure: (error: Error) => void = () => {};
 
@@ -74,6 +75,7 @@ export class Flush {
   async free(): Promise<void> {
     this.#obstacle = undefined;
     while (!this.#journal.hasFreeSegment) {
+      if (this.#stopped) throw this.#failure ?? new Error('the journal is full, and nothing is flushed any more');
       this.start();
       await this.#running;
       if (this.#obstacle !== undefined && !this.#journal.hasFreeSegment) throw this.#obstacle as MillraceError;
@@ -82,9 +84,7 @@ export class Flush {
 
   /** Flushes everything; nothing is written meanwhile. Throws where something could not be made durable. */
   async finish(): Promise<void> {
-    clearTimeout(this.#retry);
-    await this.#running;
-    this.#stopped = true;
+    await this.stop();
     await this.#flush(this.#dirty);
     this.#dirty = new Set();
   }
@@ -93,7 +93,7 @@ export class Flush {
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#retry);
-    await this.#running;
+    while (this.#running !== undefined) await this.#running;
   }
 
   async #run(): Promise<void> {
@@ -111,7 +111,8 @@ export class Flush {
         if (!this.#stopped) this.#retry = setTimeout(() => this.start(), RETRY_MS).unref();
       } else {
         this.#stopped = true;
-        this.onFailure(error as Error);
+        this.#failure = error as Error;
+        this.onFailure(this.#failure);
       }
     }
   }
@@ -146,6 +147,7 @@ export class Flush {
     try {
       if (storage.dataDirty) await storage.sync();
       if (snapshot === undefined || storage.file === undefined) return;
+      await this.#journal.ensureSynced(lsn);
       const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
       if (stream.canExpire) this.#markExpiring(stream.path);
       for (const directory of changed) this.#places.dirtyDirectories.add(directory);

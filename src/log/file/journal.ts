@@ -9,6 +9,7 @@ import { type PlannedRecord, planRecords, type StreamNames } from './journal-bat
 import {
   align,
   decodeSegmentHeader,
+  encodeFreeHeader,
   encodeRecord,
   encodeSegmentHeader,
   headBytes,
@@ -127,6 +128,14 @@ export class Journal {
     return this.#writeRecords(records, bytes, durable);
   }
 
+  /**
+   * Resolves when the record is on the disk. Metadata must not be there before the records that it includes: their
+   * numbers would be given again after a power cut, and the new records taken for included.
+   */
+  async ensureSynced(lsn: number): Promise<void> {
+    if (lsn > this.#syncedLsn && this.#current !== undefined) await this.#sync(this.#current);
+  }
+
   /** Closes the segment, so that all that was written so far can be flushed and freed. */
   async rotate(): Promise<void> {
     if (!this.hasRecords) return;
@@ -139,7 +148,8 @@ export class Journal {
       .filter((slot) => slot.number !== 0 && slot.number < segment && slot !== this.#current)
       .sort((a, b) => a.number - b.number);
     for (const slot of free) {
-      writeAll(this.#fs, slot.fd, ZEROS.subarray(0, SEGMENT_HEADER_BYTES), 0);
+      // Not the newest number: those that are not on the disk may be given again, since no metadata has them.
+      writeAll(this.#fs, slot.fd, encodeFreeHeader(this.#syncedLsn), 0);
       // In order and one by one: a hole in the numbers is how recovery knows of a lost segment.
       await syncFile(this.#fs, slot.fd);
       slot.number = 0;
@@ -199,8 +209,8 @@ export class Journal {
       this.#hasNewFile = false;
     }
     await syncFile(this.#fs, slot.fd);
-    this.#syncedLsn = lsn;
-    this.#unsynced = false;
+    this.#syncedLsn = Math.max(this.#syncedLsn, lsn);
+    if (this.lastLsn === lsn) this.#unsynced = false;
   }
 
   /** The batch as few buffers, small payloads copied between the headers. */
@@ -277,7 +287,8 @@ export class Journal {
       throw await this.#takeBack(slot, 0, error);
     }
     const decoded = decodeSegmentHeader(header);
-    if (typeof decoded === 'string') throw new Error('A segment header that was just made cannot be read.');
+    if (decoded === 'invalid' || 'free' in decoded)
+      throw new Error('A segment header that was just made cannot be read.');
     this.#segment++;
     slot.number = this.#segment;
     slot.grown = Math.max(slot.grown, SEGMENT_HEADER_BYTES);
@@ -351,7 +362,8 @@ export class Journal {
    */
   async #takeBack(slot: Slot, position: number, error: unknown): Promise<Error> {
     try {
-      writeAll(this.#fs, slot.fd, ZEROS.subarray(0, SEGMENT_HEADER_BYTES), position);
+      const nothing = position === 0 ? encodeFreeHeader(this.#syncedLsn) : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
+      writeAll(this.#fs, slot.fd, nothing, position);
       await syncFile(this.#fs, slot.fd);
     } catch (cause) {
       return new Error(`A failed journal write could not be taken back (${String(cause)})`, { cause: error });

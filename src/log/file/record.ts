@@ -11,6 +11,7 @@ export const RECORD_HEADER_BYTES = 48;
 export const RECORD_ALIGN = 8;
 
 const MAGIC = 'MILLRJNL';
+const FREE_MAGIC = 'MILLFREE';
 
 export interface SegmentHeader {
   /** Counts up with each segment. */
@@ -83,26 +84,45 @@ export interface JournalRecord {
   readonly end: number;
 }
 
+/** What the file of a segment holds once it may be used again. */
+export interface FreeSegment {
+  readonly free: true;
+  /** Log sequence numbers up to this one were given before: metadata may have them, so they must not be given again. */
+  readonly lsn: number;
+}
+
 export function encodeSegmentHeader(header: { number: number; firstLsn: number; nonce: Uint8Array }): Buffer {
+  return sealHeader(MAGIC, header.number, header.firstLsn, header.nonce);
+}
+
+export function encodeFreeHeader(lsn: number): Buffer {
+  return sealHeader(FREE_MAGIC, 0, lsn, new Uint8Array(0));
+}
+
+function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Array): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
-  bytes.write(MAGIC, 0, 'latin1');
+  bytes.write(magic, 0, 'latin1');
   bytes.writeUInt32LE(JOURNAL_VERSION, 8);
-  bytes.writeUIntLE(header.number, 16, 6);
-  bytes.writeUIntLE(header.firstLsn, 24, 6);
-  bytes.set(header.nonce.subarray(0, 16), 32);
+  bytes.writeUIntLE(number, 16, 6);
+  bytes.writeUIntLE(lsn, 24, 6);
+  bytes.set(nonce.subarray(0, 16), 32);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4)), SEGMENT_HEADER_BYTES - 4);
   return bytes;
 }
 
-/** A segment's header; `free` where the file holds nothing, `invalid` where it holds something else. */
-export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | 'free' | 'invalid' {
+/** What the header of a segment's file says; `invalid` where it is none. */
+export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | FreeSegment | 'invalid' {
   const head = bytes.subarray(0, SEGMENT_HEADER_BYTES);
-  if (head.every((byte) => byte === 0)) return 'free';
-  if (head.length < SEGMENT_HEADER_BYTES || head.toString('latin1', 0, 8) !== MAGIC) return 'invalid';
+  // Just made: nothing was written yet.
+  if (head.every((byte) => byte === 0)) return { free: true, lsn: 0 };
+  if (head.length < SEGMENT_HEADER_BYTES) return 'invalid';
+  const magic = head.toString('latin1', 0, 8);
+  if (magic !== MAGIC && magic !== FREE_MAGIC) return 'invalid';
   const seed = head.readUInt32LE(SEGMENT_HEADER_BYTES - 4);
   if (crc32(head.subarray(0, SEGMENT_HEADER_BYTES - 4)) !== seed) return 'invalid';
   if (head.readUInt32LE(8) !== JOURNAL_VERSION) return 'invalid';
-  return { number: head.readUIntLE(16, 6), firstLsn: head.readUIntLE(24, 6), seed };
+  const lsn = head.readUIntLE(24, 6);
+  return magic === FREE_MAGIC ? { free: true, lsn } : { number: head.readUIntLE(16, 6), firstLsn: lsn, seed };
 }
 
 /** How many bytes a record takes in the journal, its payload and the gap behind it included. */

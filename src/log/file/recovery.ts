@@ -59,7 +59,7 @@ export interface Recovered {
  * Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
  */
 export async function recover(parts: FileParts): Promise<Recovered> {
-  const { segments, slots } = await findSegments(parts.fs, parts.layout.journal);
+  const { segments, slots, freedLsn } = await findSegments(parts.fs, parts.layout.journal);
   const replay = new Replay(parts);
   const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
   let streams: Map<string, Stream>;
@@ -68,7 +68,9 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   } catch (error) {
     throw diskError(error, 'The journal cannot be replayed');
   }
-  return { streams, start: { lsn, segment: segments.at(-1)?.header.number ?? 0, slots } };
+  // Numbers are never given twice, also where nothing is left of the journal: metadata that was flushed has them, and
+  // would take new records for old ones.
+  return { streams, start: { lsn: Math.max(lsn, freedLsn), segment: segments.at(-1)?.header.number ?? 0, slots } };
 }
 
 /**

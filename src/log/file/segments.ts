@@ -27,6 +27,8 @@ export interface FoundJournal {
   /** In the order in which they were written. */
   readonly segments: readonly Segment[];
   readonly slots: JournalStart['slots'];
+  /** The highest log sequence number that free files remember. */
+  readonly freedLsn: number;
 }
 
 /**
@@ -36,14 +38,20 @@ export interface FoundJournal {
 export async function findSegments(fs: FileSystem, directory: string): Promise<FoundJournal> {
   const segments: Segment[] = [];
   const slots: { path: string; number: number; bytes: number }[] = [];
+  let freedLsn = 0;
   for (const { name, kind } of await fs.readdir(directory)) {
     if (kind !== 'file' || !/^\d+\.journal$/.test(name)) continue;
     const path = join(directory, name);
     const bytes = fs.stat(path)?.size ?? 0;
     const header = decodeSegmentHeader(readPart(fs, path, Math.min(SEGMENT_HEADER_BYTES, bytes)));
     if (header === 'invalid') throw corrupt(path, 0, 'the header of the segment is damaged');
-    if (header !== 'free') segments.push({ path, header, bytes });
-    slots.push({ path, number: header === 'free' ? 0 : header.number, bytes });
+    if ('free' in header) {
+      freedLsn = Math.max(freedLsn, header.lsn);
+      slots.push({ path, number: 0, bytes });
+    } else {
+      segments.push({ path, header, bytes });
+      slots.push({ path, number: header.number, bytes });
+    }
   }
   segments.sort((a, b) => a.header.number - b.header.number);
   for (let index = 1; index < segments.length; index++) {
@@ -53,7 +61,7 @@ export async function findSegments(fs: FileSystem, directory: string): Promise<F
       throw corrupt(before.path, before.bytes, `segment ${before.header.number + 1}, which follows, is missing`);
     }
   }
-  return { segments, slots };
+  return { segments, slots, freedLsn };
 }
 
 /** A record, with the segment in memory that holds its payload. */
