@@ -17,6 +17,7 @@ class File {
   /** Since the last sync, in pages; a truncation empties them. */
   writes: Write[] = [];
   truncated: number | undefined;
+  #room = new ArrayBuffer(0);
   readonly birthtimeMs = Date.now();
 
   constructor(ino: number) {
@@ -25,7 +26,7 @@ class File {
 
   write(data: Uint8Array, position: number): void {
     const end = position + data.length;
-    if (end > this.data.length) this.data = Buffer.concat([this.data, Buffer.alloc(end - this.data.length)]);
+    this.#reach(end);
     this.data.set(data, position);
     for (let at = position; at < end; ) {
       const to = Math.min(end, (Math.floor(at / PAGE_BYTES) + 1) * PAGE_BYTES);
@@ -38,6 +39,18 @@ class File {
     const kept = this.data.subarray(0, length);
     this.data = Buffer.concat([kept, Buffer.alloc(length - kept.length)]);
     this.truncated = length;
+  }
+
+  /** Makes it at least that long; room is taken in large steps. */
+  #reach(end: number): void {
+    const before = this.data.length;
+    if (end <= before) return;
+    if (this.data.buffer !== this.#room || this.#room.byteLength < end) {
+      this.#room = new ArrayBuffer(2 * end);
+      new Uint8Array(this.#room).set(this.data);
+    }
+    this.data = Buffer.from(this.#room, 0, end);
+    this.data.fill(0, before);
   }
 
   sync(): void {
@@ -54,8 +67,7 @@ class File {
     const keep = random();
     for (const { position, data } of writes) {
       if (random() > keep) continue;
-      const end = position + data.length;
-      if (end > this.data.length) this.data = Buffer.concat([this.data, Buffer.alloc(end - this.data.length)]);
+      this.#reach(position + data.length);
       this.data.set(data, position);
     }
     if (this.truncated !== undefined && random() < 0.5) this.data = this.data.subarray(0, this.truncated);
