@@ -52,7 +52,7 @@ for (let i = 0; i < connections; i++) open();
 setTimeout(() => {
   const [from, since] = [answered, performance.now()];
   setTimeout(() => {
-    process.send({ perSecond: ((answered - from) * 1000) / (performance.now() - since), failed });
+    process.send({ perSecond: ((answered - from) * 1000) / (performance.now() - since), failed, answered });
     stopping = true;
   }, measureMs);
 }, warmUpMs);
