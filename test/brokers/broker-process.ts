@@ -34,6 +34,12 @@ export async function brokerFolder(name: string): Promise<string> {
   }
 }
 
+/** Whatever still runs when this process ends goes with it. */
+const running = new Set<ChildProcess>();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+});
+
 /** A server program of a broker, which can be killed and started again at the same address. */
 export class BrokerProcess {
   readonly #command: string;
@@ -52,6 +58,8 @@ export class BrokerProcess {
   async start(): Promise<void> {
     const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = child;
+    running.add(child);
+    child.once('exit', () => running.delete(child));
     for (const stream of [child.stdout, child.stderr]) {
       stream.on('data', (text) => {
         this.#output = (this.#output + text).slice(-10_000);
