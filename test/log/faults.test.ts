@@ -87,6 +87,17 @@ describe('a journal that cannot be written', () => {
     expect(await Promise.all(['a', 'b', 'c'].map(contents))).toEqual(['12', '12', '2']);
   });
 
+  it('refuses appends for as long as a full disk has no room for its first file, and then goes on', async () => {
+    failing({ calls: ['write', 'writeLarge'], path: JOURNAL, code: 'ENOSPC' });
+    expect(await code(store.create('a', { data: bytes('x') }))).toBe('STORE_FULL');
+    expect(await code(store.create('a', { data: bytes('y') }))).toBe('STORE_FULL');
+    expect(store.failure).toBeUndefined();
+    disk.fault = undefined;
+    await store.create('a', { data: bytes('1') });
+    await crash();
+    expect(await contents('a')).toBe('1');
+  });
+
   it('takes appends back that were accepted on top of those it refused', async () => {
     await store.create('a');
     failing({ calls: ['write'], path: JOURNAL, code: 'EIO', times: 1 });

@@ -362,8 +362,13 @@ export class Journal {
    */
   async #takeBack(slot: Slot, position: number, error: unknown): Promise<Error> {
     try {
-      const nothing = position === 0 ? encodeFreeHeader(this.#syncedLsn) : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
-      writeAll(this.#fs, slot.fd, nothing, position);
+      if (slot.grown === 0) {
+        // A file that was just made: what takes bytes away needs no room, and a full disk has none.
+        this.#fs.truncate(slot.fd, 0);
+      } else {
+        const nothing = position === 0 ? encodeFreeHeader(this.#syncedLsn) : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
+        writeAll(this.#fs, slot.fd, nothing, position);
+      }
       await syncFile(this.#fs, slot.fd);
     } catch (cause) {
       return new Error(`A failed journal write could not be taken back (${String(cause)})`, { cause: error });
