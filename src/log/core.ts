@@ -80,7 +80,10 @@ export class Core {
   /** The stream as the next operation finds it; an expired one is on its way out. Undefined where there is none. */
   next(path: string): Stream | undefined {
     const stream = this.streams.find(path);
-    if (stream === undefined || stream.gone === 'deleted') return undefined;
+    if (stream === undefined) return undefined;
+    // A crash came between the end of its last fork and its own.
+    this.#collect(stream);
+    if (stream.gone === 'deleted') return undefined;
     if (stream.canExpire && stream.isExpired(Date.now())) {
       this.expire(stream);
       // Deleted for good, or `soft`; still there when it is too busy to go.
@@ -91,6 +94,8 @@ export class Core {
 
   /** The stream that readers see. Throws `STREAM_NOT_FOUND`, `STREAM_GONE`. */
   visible(path: string): Stream {
+    const stream = this.streams.find(path);
+    if (stream?.softDeleted) this.#collect(stream);
     return this.streams.visible(path, Date.now());
   }
 
@@ -201,6 +206,7 @@ export class Core {
   /** Deletes a stream for good that was kept for its forks, once there are none. */
   #collect(stream: Stream | undefined): void {
     if (stream === undefined || !stream.softDeleted || stream.nextForks > 0 || stream.gone === 'deleted') return;
+    if (this.failure !== undefined) return;
     this.remove(stream).catch(() => {});
   }
 

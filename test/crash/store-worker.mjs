@@ -133,8 +133,11 @@ async function work({ stream, fork }) {
     const dice = below(30);
     if (stream.state !== 'live' || stream.closed || dice === 0) {
       if (stream.state === 'STREAM_GONE') {
-        await call(fork.path, { kind: 'delete', frees: stream.path }, () => store.delete(fork.path));
-        fork.state = 'STREAM_NOT_FOUND';
+        // Where the fork is gone already, the end came before its source was freed.
+        if (fork.state === 'live') {
+          await call(fork.path, { kind: 'delete', frees: stream.path }, () => store.delete(fork.path));
+          fork.state = 'STREAM_NOT_FOUND';
+        }
         while ((await look(stream.path)).state !== 'STREAM_NOT_FOUND') await new Promise((go) => setTimeout(go, 1));
         stream.state = 'STREAM_NOT_FOUND';
       }

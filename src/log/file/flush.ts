@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import { MillraceError } from '../../errors.js';
-import type { Stream } from '../stream.js';
+import type { Stream, StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import type { FileStorage } from './file-storage.js';
 import { codeOf, type FileSystem, SyncError, syncDirectory } from './file-system.js';
@@ -13,6 +13,17 @@ import type { Places } from './places.js';
 const SYNCS_AT_A_TIME = 4;
 /** After a flush that found no room, the next one comes this much later. */
 const RETRY_MS = 1000;
+
+const { O_CREAT, O_WRONLY } = constants;
+
+/** A stream as it is being flushed. */
+interface Flushed {
+  readonly stream: Stream;
+  readonly storage: FileStorage;
+  readonly lsn: number;
+  /** Undefined where its metadata is as it was. */
+  readonly snapshot: StreamSnapshot | undefined;
+}
 
 /**
  * Makes what stands in the journal durable in its final place, in the background, and frees the journal's segments:
@@ -117,51 +128,52 @@ export class Flush {
     }
   }
 
+  /**
+   * Bytes first, then the names of the files, then what says that both are there. Metadata that reached the disk before
+   * its file's name would after a power cut speak of whatever file had that name before.
+   */
   async #flush(dirty: ReadonlySet<Stream>): Promise<void> {
-    const streams = dirty.values();
-    const worker = async () => {
-      for (const stream of streams) {
+    const flushed: Flushed[] = [];
+    try {
+      await inTurn(dirty, async (stream) => {
         const storage = stream.storage as FileStorage;
         storage.flushing = true;
-        try {
-          await this.#flushStream(stream, storage);
-        } finally {
-          storage.flushing = false;
-        }
-      }
-    };
-    const workers = await Promise.allSettled(Array.from({ length: SYNCS_AT_A_TIME }, worker));
-    for (const result of workers) if (result.status === 'rejected') throw result.reason;
-    for (const directory of [...this.#places.dirtyDirectories]) await this.#syncDirectory(directory);
+        flushed.push(capture(stream, storage));
+        await this.#syncData(storage);
+      });
+      await this.#syncDirectories();
+      await inTurn(flushed, (each) => this.#writeMetadata(each));
+      await this.#syncDirectories();
+    } catch (error) {
+      for (const { storage, snapshot } of flushed) if (snapshot !== undefined) storage.metadataDirty = true;
+      throw error instanceof SyncError ? error : diskError(error, 'What is in the journal cannot be flushed');
+    } finally {
+      for (const { storage } of flushed) storage.flushing = false;
+    }
   }
 
-  async #flushStream(stream: Stream, storage: FileStorage): Promise<void> {
-    // Deleted meanwhile: its names are gone, and the directories know.
-    if (storage.file === undefined) return;
-    // All taken at one instant, before the first wait: what comes later makes it dirty again.
-    const { lsn, overflow, metadataDirty } = storage;
-    const snapshot = metadataDirty ? stream.snapshot() : undefined;
-    storage.metadataDirty = false;
-    // The records so far may be freed with their segment.
-    storage.inJournal = false;
+  async #syncData(storage: FileStorage): Promise<void> {
+    // Where it is deleted meanwhile, its names are gone, and the directories know.
+    if (!storage.dataDirty || storage.file === undefined) return;
     try {
-      if (storage.dataDirty) await storage.sync();
-      if (snapshot === undefined || storage.file === undefined) return;
-      await this.#journal.ensureSynced(lsn);
-      const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
-      if (stream.canExpire) this.#markExpiring(stream.path);
-      for (const directory of changed) this.#places.dirtyDirectories.add(directory);
-      // Deleted while it was written.
-      if (storage.file === undefined) this.#metadata.remove(stream.path);
+      await storage.sync();
     } catch (error) {
+      if (!(error instanceof MillraceError) || error.code !== 'STREAM_FILE_CHANGED') throw error;
       // Others took the file away: there is nothing to make durable any more.
-      if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') {
-        storage.dataDirty = false;
-        return;
-      }
-      if (metadataDirty) storage.metadataDirty = true;
-      throw error instanceof SyncError ? error : diskError(error, 'A stream cannot be flushed');
+      storage.dataDirty = false;
     }
+  }
+
+  async #writeMetadata({ stream, storage, lsn, snapshot }: Flushed): Promise<void> {
+    if (snapshot === undefined || storage.file === undefined) return;
+    await this.#journal.ensureSynced(lsn);
+    if (storage.file === undefined) return;
+    const { overflow } = storage;
+    const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
+    for (const directory of changed) this.#places.dirtyDirectories.add(directory);
+    // Deleted while it was written.
+    if (storage.file === undefined) this.#metadata.remove(stream.path);
+    else if (stream.canExpire) this.#markExpiring(stream.path);
   }
 
   #markExpiring(path: string): void {
@@ -169,6 +181,10 @@ export class Flush {
     if (this.#fs.stat(mark) !== undefined) return;
     this.#fs.close(this.#fs.open(mark, O_CREAT | O_WRONLY));
     this.#places.dirtyDirectories.add(this.#layout.expiring);
+  }
+
+  async #syncDirectories(): Promise<void> {
+    for (const directory of [...this.#places.dirtyDirectories]) await this.#syncDirectory(directory);
   }
 
   async #syncDirectory(directory: string): Promise<void> {
@@ -181,9 +197,26 @@ export class Flush {
       // Removed meanwhile, with all that was in it.
       if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return;
       dirtyDirectories.add(directory);
-      throw error instanceof SyncError ? error : diskError(error, 'A directory cannot be synced');
+      throw error;
     }
   }
 }
 
-const { O_CREAT, O_WRONLY } = constants;
+/** Runs over all, a few at a time; throws the first error when all that began has ended. */
+async function inTurn<T>(all: Iterable<T>, work: (each: T) => Promise<void>): Promise<void> {
+  const rest = all[Symbol.iterator]();
+  const worker = async () => {
+    for (let next = rest.next(); !next.done; next = rest.next()) await work(next.value);
+  };
+  const workers = await Promise.allSettled(Array.from({ length: SYNCS_AT_A_TIME }, worker));
+  for (const result of workers) if (result.status === 'rejected') throw result.reason;
+}
+
+/** All that is to be kept of a stream, taken at one instant: what comes later makes it dirty again. */
+function capture(stream: Stream, storage: FileStorage): Flushed {
+  const { lsn, metadataDirty } = storage;
+  storage.metadataDirty = false;
+  // The records so far may be freed with their segment.
+  storage.inJournal = false;
+  return { stream, storage, lsn, snapshot: metadataDirty ? stream.snapshot() : undefined };
+}

@@ -1,6 +1,6 @@
 import type { Operation } from '../commit.js';
 import type { AppendStep, Step } from '../medium.js';
-import type { Stream, StreamSnapshot } from '../stream.js';
+import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
 import { type RecordFields, type RecordProducer, RecordType, recordBytes, type StreamName } from './record.js';
 
 /** A record to be written, with its payload. */
@@ -15,6 +15,13 @@ export interface StreamNames {
   nameOf(stream: Stream): StreamName;
   /** What tells the stream's file from another one at its path. */
   fileMarkOf(stream: Stream): string | undefined;
+}
+
+/** The body of a `delete` record. */
+export interface Deletion {
+  /** Tells the stream's file from another one at its path. */
+  readonly file?: string | undefined;
+  readonly fork?: ForkLink | undefined;
 }
 
 /** The log sequence numbers and the time that a batch gets. */
@@ -68,8 +75,10 @@ export function planRecords(
         add(stream, RecordType.state, step.snapshot.tail, undefined, { body: toBody(step.snapshot) });
         break;
       case 'delete': {
-        const mark = names.fileMarkOf(stream);
-        const body = mark === undefined ? undefined : toBody({ file: mark });
+        // With what it was a fork of: its own files may be gone when the journal is replayed, and its source must still
+        // learn that it has one fork less.
+        const deletion: Deletion = { file: names.fileMarkOf(stream), fork: stream.fork };
+        const body = deletion.file === undefined && deletion.fork === undefined ? undefined : toBody(deletion);
         add(stream, RecordType.delete, stream.tail, undefined, { soft: step.soft, body });
         break;
       }
@@ -122,6 +131,6 @@ function continues(operation: Operation, next: Operation): boolean {
   return operation.producer === undefined || operation.producer.id === next.producer?.id;
 }
 
-function toBody(value: StreamSnapshot | { readonly file: string }): Buffer {
+function toBody(value: StreamSnapshot | Deletion): Buffer {
   return Buffer.from(JSON.stringify(value));
 }

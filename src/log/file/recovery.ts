@@ -7,6 +7,7 @@ import { diskError } from './disk-error.js';
 import { fileMark } from './file-storage.js';
 import { codeOf, readAll, removeFile, writeAll } from './file-system.js';
 import type { JournalStart } from './journal.js';
+import type { Deletion } from './journal-batch.js';
 import { type FileParts, type FoundStream, findStream, restoreStream, storageOf } from './loading.js';
 import { parseSnapshot } from './metadata.js';
 import { type JournalRecord, RecordType } from './record.js';
@@ -105,11 +106,14 @@ class Replay {
         break;
       case RecordType.state:
         stream.state = mutable(parseSnapshot(JSON.parse(bodyOf(record))));
+        // The deletion was taken back.
+        if (stream.deleted && stream.state.fork !== undefined) this.#countFork(stream.state.fork, record.lsn, 1);
         stream.deleted = false;
         cut(stream, stream.state.tail);
         break;
       case RecordType.delete:
-        this.#delete(stream, record);
+        if (record.soft) stream.state.softDeleted = true;
+        else stream.deleted = true;
         break;
       case RecordType.forget:
         this.#byPath.delete(record.path);
@@ -148,15 +152,6 @@ class Replay {
     this.#byPath.set(record.path, stream);
     if (!included) addExtent(stream, record, segment);
     if (state.fork !== undefined) this.#countFork(state.fork, record.lsn, 1);
-  }
-
-  #delete(stream: Replayed, record: JournalRecord): void {
-    if (record.soft) {
-      stream.state.softDeleted = true;
-      return;
-    }
-    stream.deleted = true;
-    if (stream.state.fork !== undefined) this.#countFork(stream.state.fork, record.lsn, -1);
   }
 
   #countFork(fork: ForkLink, lsn: number, by: 1 | -1): void {
@@ -219,9 +214,10 @@ class Replay {
       this.#deletions.set(record.path, deletions);
     }
     deletions.ids.add(record.id);
-    const { file } = record.body === undefined ? {} : (JSON.parse(bodyOf(record)) as { file?: string });
+    const { file, fork }: Deletion = record.body === undefined ? {} : JSON.parse(bodyOf(record));
     if (file === undefined) deletions.unmarked = true;
     else deletions.marks.add(file);
+    if (fork !== undefined) this.#countFork(fork, record.lsn, -1);
   }
 
   /**
