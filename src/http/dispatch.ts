@@ -12,6 +12,7 @@ import { health } from './health.js';
 import { listStreams } from './list-streams.js';
 import { longPoll } from './long-poll.js';
 import { read } from './read.js';
+import { requireMethod } from './respond.js';
 import type { MillraceRoute, StreamRoute, SubscriptionRoute } from './route.js';
 import { preflightHeaders } from './security-headers.js';
 import { sse } from './sse.js';
@@ -47,6 +48,8 @@ function streamHandler(exchange: Exchange<StreamRoute>): StreamHandler {
   const { route } = exchange;
   if (route.verb === 'append') return route.method === 'GET' ? upgradeRequired : appendChunked;
   if (route.live === 'ws') return upgradeRequired;
+  // Never an append by mistake, nor a deletion.
+  if (route.verb === 'follow') requireMethod(exchange, 'GET', 'HEAD');
   switch (route.method) {
     case 'PUT':
       return create;

@@ -11,7 +11,7 @@ export interface ByteRange {
  */
 export function parseRange(value: string, length: number): ByteRange | 'unsatisfiable' | undefined {
   if (!/^\s*bytes\s*=/i.test(value) || value.includes(',')) return undefined;
-  const match = /^\s*bytes\s*=\s*(\d{0,16})-(\d{0,16})\s*$/i.exec(value);
+  const match = /^\s*bytes\s*=\s*(\d*)-(\d*)\s*$/i.exec(value);
   if (match === null) return 'unsatisfiable';
   const [, first = '', last = ''] = match;
   if (first === '' && last === '') return 'unsatisfiable';

@@ -16,6 +16,12 @@ describe('parseRange', () => {
     );
   });
 
+  it('goes to the end where the range does not, however large its numbers', () => {
+    expect(parseRange('bytes=3-99999999999999999999999', 10)).toEqual({ start: 3, end: 10 });
+    expect(parseRange('bytes=-99999999999999999999999', 10)).toEqual({ start: 0, end: 10 });
+    expect(parseRange('bytes=99999999999999999999999-', 10)).toBe('unsatisfiable');
+  });
+
   it('leaves other units and several ranges alone', () => {
     expect(parseRange('pages=1-2', 10)).toBeUndefined();
     expect(parseRange('bytes=1-2,4-5', 10)).toBeUndefined();
