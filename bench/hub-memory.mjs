@@ -37,15 +37,15 @@ async function measure(contender, subscribers, burst) {
   };
   const turns = Math.max(20, Math.floor(DELIVERIES / subscribers / burst));
   await turn(Math.ceil(turns / 5));
-  const start = performance.now();
+  // Processor time: all of it is one process that never waits, and the clock would measure what else the machine does.
+  const before = process.cpuUsage();
   await turn(turns);
-  const elapsedMs = performance.now() - start;
+  const { user, system } = process.cpuUsage(before);
   await stop();
-  return (elapsedMs * 1e6) / (turns * burst);
+  return ((user + system) * 1000) / (turns * burst);
 }
 
-console.log('Memory hub: nanoseconds per event, published and delivered to all subscribers\n');
-const rows = [['load', ...Object.keys(contenders), 'hub / bare']];
+const rows = [['CPU ns per event, delivered to all', ...Object.keys(contenders), 'hub / bare']];
 for (const burst of [1, BURST]) {
   for (const subscribers of [1, 100, 1000]) {
     const figures = await rounds(
