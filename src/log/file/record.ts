@@ -210,6 +210,21 @@ export function sealRecord(
 }
 
 /**
+ * Whether what stands at `at` may be a record with a number from `lsnMin` to `lsnMax`, by its fixed fields alone. A
+ * search tries every place of a segment, and many hold the data of streams: to take the checksum of whatever begins
+ * like a length would take hours.
+ */
+export function mayBeRecord(segment: Buffer, at: number, lsnMin: number, lsnMax: number): boolean {
+  if (at + RECORD_HEADER_BYTES > segment.length) return false;
+  const length = segment.readUInt32LE(at);
+  if (length < RECORD_HEADER_BYTES || at + length > segment.length || segment[at + 35] !== 0) return false;
+  const lsn = segment.readUIntLE(at + 16, 6);
+  if (lsn < lsnMin || lsn > lsnMax || segment.readUIntLE(at + 22, 6) >= lsn) return false;
+  const names = segment.readUInt16LE(at + 14) + (segment[at + 34] as number);
+  return RECORD_HEADER_BYTES + names + segment.readUInt32LE(at + 44) <= length;
+}
+
+/**
  * The record at `at`, or undefined where there is no valid one. Says nothing about whether it belongs there: that is
  * known from `previousCrc`.
  */

@@ -142,7 +142,7 @@ class Replay {
     const found = this.#findFiles(record.path, record.id);
     const included = found !== undefined && found.lsn >= record.lsn;
     const stream: Replayed = {
-      state: included ? mutable(found.snapshot) : state,
+      state: included ? mutable(withItsFile(found)) : state,
       found,
       includedLsn: included ? found.lsn : 0,
       lsn: record.lsn,
@@ -185,7 +185,7 @@ class Replay {
     const found = this.#findFiles(path, id);
     if (found === undefined) return undefined;
     const stream: Replayed = {
-      state: mutable(found.snapshot),
+      state: mutable(withItsFile(found)),
       found,
       includedLsn: found.lsn,
       lsn: 0,
@@ -199,7 +199,10 @@ class Replay {
   #findFiles(path: string, id: string): FoundStream | undefined {
     try {
       const found = findStream(this.#parts, path);
-      return found?.snapshot.id === id ? found : undefined;
+      if (found?.snapshot.id !== id) return undefined;
+      // Metadata is not written again for bytes alone: without an append in the journal, the file says where it ends.
+      const { snapshot, size } = found;
+      return { ...found, snapshot: { ...snapshot, tail: (snapshot.fork?.offset ?? 0) + size } };
     } catch (error) {
       // The way there is a symbolic link now: whatever is behind it, it is not the stream's file.
       if (error instanceof MillraceError && error.code === 'INVALID_PATH') return undefined;
@@ -349,6 +352,14 @@ function cut(stream: Replayed, offset: number): void {
       return;
     }
   }
+}
+
+/**
+ * Metadata is not written for each append: what was appended since is in the file. Where its records were flushed and
+ * freed nothing else tells of it.
+ */
+function withItsFile({ snapshot, size }: FoundStream): StreamSnapshot {
+  return { ...snapshot, tail: Math.max(snapshot.tail, (snapshot.fork?.offset ?? 0) + size) };
 }
 
 function mutable(snapshot: StreamSnapshot): MutableSnapshot {

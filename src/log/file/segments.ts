@@ -7,8 +7,10 @@ import {
   decodeRecord,
   decodeSegmentHeader,
   type JournalRecord,
+  mayBeRecord,
   previousCrcAt,
   RECORD_ALIGN,
+  RECORD_HEADER_BYTES,
   SEGMENT_HEADER_BYTES,
   type SegmentHeader,
 } from './record.js';
@@ -111,8 +113,10 @@ export function readRecords(fs: FileSystem, segments: readonly Segment[], each: 
 
 /** Any valid record from a position on that was written when `lsn` was on the disk. */
 function findLaterRecord(bytes: Buffer, from: number, seed: number, lsn: number): JournalRecord | undefined {
+  // No segment holds more records than this.
+  const lsnMax = lsn + Math.ceil(bytes.length / RECORD_HEADER_BYTES);
   for (let at = from; at + RECORD_ALIGN <= bytes.length; at += RECORD_ALIGN) {
-    if (bytes.readUInt32LE(at) === 0) continue;
+    if (!mayBeRecord(bytes, at, lsn + 1, lsnMax)) continue;
     const record = decodeRecord(bytes, at, seed);
     if (record !== undefined && record.lsn > lsn && record.syncedLsn >= lsn) return record;
   }
