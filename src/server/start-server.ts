@@ -34,7 +34,7 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const config = checkConfig(options);
-  const hub = createHub(config.hub);
+  const hub = openHub(config.hub, options.log);
   const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root);
   const handler = createHandler({
     store,
@@ -68,6 +68,20 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     await store.close();
     throw error;
   }
+}
+
+/** The hub, which says in the log when its broker is lost and found again. */
+function openHub(url: string, log: Log | undefined): Hub {
+  let lost = false;
+  return createHub({
+    url,
+    onStatus(status, cause) {
+      if (status === 'reconnecting')
+        log?.warn({ err: cause }, 'the hub has lost its broker, and goes on trying to reach it');
+      else if (status === 'connected' && lost) log?.info({}, 'the hub has its broker back');
+      lost = status === 'reconnecting';
+    },
+  });
 }
 
 /**
