@@ -40,7 +40,6 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
   const { info } = opened;
   let following: Following | undefined;
   let over = false;
-  let untrack = () => {};
   const finish = (answer: () => void) => {
     if (over) return;
     over = true;
@@ -51,14 +50,8 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
   };
   const timeUp = () => finish(() => sendNothing(exchange, start, false));
   const timeout = setTimeout(timeUp, context.limits.longPollTimeoutMs);
-  // While the server goes down this calls back at once.
-  untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
+  const untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
   res.once('close', () => finish(() => {}));
-  if (over) {
-    untrack();
-    opened.release();
-    return;
-  }
   const sink = {
     onDrain() {},
     write(bytes: Buffer) {
