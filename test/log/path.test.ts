@@ -68,7 +68,7 @@ describe('a path from a URL', () => {
   it('may be as long as the limits', () => {
     const segment = 'x'.repeat(PATH_SEGMENT_BYTES_MAX);
     expect(parseStreamPath(`/${segment}`)).toBe(segment);
-    const path = 'abcdefg/'.repeat(PATH_BYTES_MAX / 8 - 1) + 'abcdefgh';
+    const path = `${'abcdefg/'.repeat(PATH_BYTES_MAX / 8 - 1)}abcdefgh`;
     expect(path.length).toBe(PATH_BYTES_MAX);
     expect(checkStreamPath(path)).toBe(path);
   });

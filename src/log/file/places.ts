@@ -33,9 +33,9 @@ export class Places {
    */
   find(path: string): FileStat | undefined {
     const file = this.#layout.fileOf(path);
+    this.checkParents(path);
     const stat = this.#fs.stat(file);
     if (stat?.kind === 'link') throw throughLink(path);
-    this.checkParents(path);
     return stat?.kind === 'file' ? stat : undefined;
   }
 

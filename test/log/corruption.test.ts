@@ -1,0 +1,171 @@
+import { cp, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openFileStore } from '../../src/log/file/file-store.js';
+import { nodeFileSystem } from '../../src/log/file/file-system.js';
+import { createFileStore, type Store } from '../../src/log/index.js';
+
+/** A root as a killed process left it: all in the journal, nothing flushed. */
+let left: string;
+const made: string[] = [];
+const RECORDS = 6;
+
+beforeAll(async () => {
+  const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+  made.push(root);
+  const store = await createFileStore({ root, flushIntervalMs: 3_600_000 });
+  for (let index = 0; index < RECORDS; index++) {
+    if (index === 0) await store.create('a', { data: Buffer.from('0') });
+    else await store.append('a', { data: Buffer.from(String(index)) });
+  }
+  left = `${root}-left`;
+  made.push(left);
+  // Copied while it is open: what a crash leaves.
+  await cp(root, left, { recursive: true });
+  await store.close();
+});
+
+afterAll(() => Promise.all(made.map((path) => rm(path, { recursive: true, force: true }))));
+
+async function copy(): Promise<string> {
+  const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+  made.push(root);
+  await cp(left, root, { recursive: true });
+  return root;
+}
+
+async function journalFile(root: string): Promise<string> {
+  const [name] = await readdir(join(root, '.millrace/journal'));
+  return join(root, '.millrace/journal', name as string);
+}
+
+/** Where each record begins. */
+async function records(file: string): Promise<number[]> {
+  const bytes = await readFile(file);
+  const positions: number[] = [];
+  for (let at = 64; bytes.readUInt32LE(at) !== 0; at += Math.ceil(bytes.readUInt32LE(at) / 8) * 8) positions.push(at);
+  return positions;
+}
+
+async function overwrite(file: string, position: number, bytes: Uint8Array): Promise<void> {
+  const handle = await open(file, 'r+');
+  await handle.write(bytes, 0, bytes.length, position);
+  await handle.close();
+}
+
+async function contents(root: string): Promise<string> {
+  const store: Store = await createFileStore({ root });
+  try {
+    return Buffer.from((await store.read('a', 0, { maxBytes: 1000 })).data).toString();
+  } finally {
+    await store.close();
+  }
+}
+
+describe('a journal with', () => {
+  it('nothing wrong is replayed, even if the data file is gone or holds something else', async () => {
+    expect(await records(await journalFile(left))).toHaveLength(RECORDS);
+    const root = await copy();
+    await rm(join(root, 'a'));
+    expect(await contents(root)).toBe('012345');
+    const other = await copy();
+    await writeFile(join(other, 'a'), 'something else altogether');
+    expect(await contents(other)).toBe('012345');
+    expect(await readFile(join(other, 'a'), 'utf8')).toBe('012345');
+  });
+
+  it('a torn end loses the torn record and nothing else', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    const last = (await records(file)).at(-1) as number;
+    await overwrite(file, last + 60, Buffer.alloc(4));
+    expect(await contents(root)).toBe('01234');
+    // It is in order again.
+    expect(await contents(root)).toBe('01234');
+  });
+
+  it('an end that was never written is no damage', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    const handle = await open(file, 'r+');
+    await handle.truncate(((await records(file)).at(-1) as number) + 20);
+    await handle.close();
+    expect(await contents(root)).toBe('01234');
+  });
+
+  it('damage before the end keeps the store from starting, says where, and changes nothing', async () => {
+    for (const index of [0, 1, RECORDS - 3]) {
+      const root = await copy();
+      const file = await journalFile(root);
+      const position = (await records(file))[index] as number;
+      await overwrite(file, position + 50, Buffer.from([0xff]));
+      const before = await readFile(file);
+      const error = await createFileStore({ root }).then(
+        () => undefined,
+        (thrown) => thrown,
+      );
+      expect(error).toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file, position } });
+      expect(error.message).toContain(file);
+      expect(error.message).toContain(`byte ${position}`);
+      expect((await readFile(file)).equals(before)).toBe(true);
+      // Nor has it kept the lock.
+      await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT' });
+    }
+  });
+
+  it('a damaged length is found too', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    const position = (await records(file))[1] as number;
+    await overwrite(file, position, Buffer.from([0, 0, 0, 0]));
+    await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { position } });
+  });
+
+  it('a damaged header keeps the store from starting', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    await overwrite(file, 20, Buffer.from([1]));
+    await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+  });
+
+  it('a segment missing keeps the store from starting', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+    const copied = `${root}-left`;
+    made.push(root, copied);
+    // The data file's sync waits, so that nothing is flushed and no segment freed before the copy is made.
+    let goOn = () => {};
+    const gate = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const held = new Set<number>();
+    const store = await openFileStore(
+      { root, journalSegmentBytes: 64 * 1024, journalBytesMax: 16 * 64 * 1024 },
+      {
+        ...nodeFileSystem,
+        open: (path, flags) => {
+          const fd = nodeFileSystem.open(path, flags);
+          if (path === join(root, 'a')) held.add(fd);
+          return fd;
+        },
+        sync: (fd) => (held.has(fd) ? gate : Promise.resolve()).then(() => nodeFileSystem.sync(fd)),
+      },
+    );
+    await store.create('a');
+    for (let index = 0; index < 4; index++) await store.append('a', { data: Buffer.alloc(40_000, 'x') });
+    await cp(root, copied, { recursive: true });
+    goOn();
+    await store.close();
+    const directory = join(copied, '.millrace/journal');
+    const used: { file: string; number: number }[] = [];
+    for (const name of await readdir(directory)) {
+      const file = join(directory, name);
+      const head = await readFile(file);
+      if (head.toString('latin1', 0, 8) === 'MILLRJNL') used.push({ file, number: head.readUIntLE(16, 6) });
+    }
+    used.sort((a, b) => a.number - b.number);
+    expect(used.length).toBeGreaterThanOrEqual(3);
+    await rm(used[1]?.file as string);
+    await expect(createFileStore({ root: copied })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT' });
+  });
+});
