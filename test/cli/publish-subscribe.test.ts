@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { BrokerMissing } from '../brokers/broker-process.js';
 import { startRedis } from '../brokers/start-redis.js';
 import { millrace, serve, stopAll } from './commands.js';
@@ -64,6 +64,7 @@ describe('millrace serve --hub', async () => {
     if (!(error instanceof BrokerMissing) || process.env.MILLRACE_REQUIRE_BROKERS === '1') throw error;
     return undefined;
   });
+  afterAll(() => broker?.stop());
   const title = 'puts a broker behind the server, and the commands reach it with and without';
 
   it(broker === undefined ? `${title} (skipped: no redis-server)` : title, { skip: broker === undefined }, async () => {
@@ -78,7 +79,6 @@ describe('millrace serve --hub', async () => {
       follower.kill('SIGINT');
       expect(await follower.exit).toBe(0);
     }
-    await broker?.stop();
   });
 
   it('does not start without its broker', async () => {
