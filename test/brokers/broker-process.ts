@@ -58,10 +58,6 @@ export class BrokerProcess {
   async start(): Promise<void> {
     const child = spawn(this.#command, this.#args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#process = child;
-    // A test run that is cut short must not leave servers behind.
-    const orphan = () => child.kill('SIGKILL');
-    process.once('exit', orphan);
-    child.once('exit', () => process.off('exit', orphan));
     running.add(child);
     child.once('exit', () => running.delete(child));
     for (const stream of [child.stdout, child.stderr]) {
