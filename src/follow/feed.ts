@@ -28,7 +28,7 @@ export class Feed {
   readonly #info: StreamInfo;
   readonly #limits: FollowEngineLimits;
   readonly #windowShare: () => number;
-  readonly #subscription: StreamSubscription;
+  readonly #releaseStream: () => void;
   readonly #events: Subscription<StreamEvent>;
   /** Events that were drained in one go, waiting to be made into as few chunks as possible. */
   #gathered: StreamEvent[] = [];
@@ -44,7 +44,8 @@ export class Feed {
     this.#info = info;
     this.#limits = limits;
     this.#windowShare = windowShare;
-    this.#subscription = subscription;
+    // Not the subscription: its `events` would keep all that was appended since.
+    this.#releaseStream = subscription.release;
     this.tail = info.tail;
     this.state = { closed: info.closed, appender: info.appender, deleted: false };
     this.#events = subscription.events.subscribe();
@@ -68,7 +69,7 @@ export class Feed {
 
   release(): void {
     void this.#events.return();
-    this.#subscription.release();
+    this.#releaseStream();
   }
 
   #publish(): void {

@@ -205,8 +205,11 @@ export interface StreamSubscription {
   readonly info: StreamInfo;
   /** All that happens from `info` on, one event per commit. Ended (closed list) after deletion and at the store's close. */
   readonly events: Position<StreamEvent>;
-  /** Say when nobody follows any more. */
-  release(): void;
+  /**
+   * Say when nobody follows any more. It needs no `this`: whoever keeps `events` keeps all events since in memory, so
+   * keep only this function.
+   */
+  readonly release: () => void;
 }
 
 /** One committed change of one stream: what was added, and how things stand after it. */

@@ -7,7 +7,7 @@ import type { ReadResult, Store, StreamEvent, StreamInfo } from '../../src/log/i
  * when it is announced, and each read waits until it is let go.
  */
 export class ScriptedStore {
-  readonly #events = new EventStream<StreamEvent>();
+  readonly #events = new EventStream<StreamEvent>({ bufferSize: 4 });
   #data = Buffer.alloc(0);
   #closed = false;
   #reads: (() => void)[] = [];
