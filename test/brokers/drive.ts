@@ -22,6 +22,8 @@ export async function driveBroker<B extends StartedBroker>(
     broker = await start();
   } catch (error) {
     if (!(error instanceof BrokerMissing) || process.env.MILLRACE_REQUIRE_BROKERS === '1') throw error;
+    // Reporters that only count do not show names.
+    console.warn(`Skipping the tests of ${name}. ${error.message}`);
     it(`${name} (skipped: ${error.message})`, { skip: true }, () => {});
     return;
   }
