@@ -7,18 +7,29 @@ import { promisify } from 'node:util';
 /** How long a broker may take to listen. */
 const START_TIMEOUT_MS = 90_000;
 
-/** Ports of the loopback address that nobody listened on just now. */
+/** Below the range from which the system itself gives ports: nothing takes one between the look and the start. */
+const PORT_MIN = 12_000;
+const PORT_MAX = 32_000;
+
+/** Ports of the loopback address that nobody listens on. */
 export async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer().listen(0, '127.0.0.1');
-      await once(server, 'listening');
-      return server;
-    }),
-  );
-  const ports = servers.map((server) => (server.address() as { port: number }).port);
-  await Promise.all(servers.map((server) => once(server.close(), 'close')));
+  const ports: number[] = [];
+  while (ports.length < count) {
+    const port = PORT_MIN + Math.floor(Math.random() * (PORT_MAX - PORT_MIN));
+    if (!ports.includes(port) && (await isFree(port))) ports.push(port);
+  }
   return ports;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch {
+    return false;
+  }
+  await once(server.close(), 'close');
+  return true;
 }
 
 /** A broker's programs are not on this machine, and could not be got. The message says what to do. */

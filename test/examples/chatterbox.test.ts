@@ -155,7 +155,7 @@ describe('chatterbox', () => {
     await member.printed(/^User 1: are you there\?$/);
   });
 
-  it('lets a slow member cost nothing but its place, and tells it what it missed', async () => {
+  it('lets a slow member cost nothing but its place, and tells it what it missed', { timeout: 120_000 }, async () => {
     const maxLag = 1_000;
     const { server, address } = await startServer('--max-lag', String(maxLag));
     const slow = connect(address).monitor({});
@@ -167,7 +167,7 @@ describe('chatterbox', () => {
     const text = 'x'.repeat(2_000);
     let heard = 0;
     let sent = 0;
-    const messages = 40_000;
+    const messages = 60_000;
     const before = residentMiB(server.process.pid as number);
     const allHeard = new Promise<void>((resolve, reject) => {
       talker.on('error', reject);
@@ -187,8 +187,9 @@ describe('chatterbox', () => {
     };
     say();
     await allHeard;
-    // 80 MB went by. A queue per member would hold them; the bound holds 2 MB, and the rest is the engine's.
-    expect(residentMiB(server.process.pid as number) - before).toBeLessThan(60);
+    // 120 MB went by. A queue per member would hold them, on top of what the engine itself grows by under load (50 to 65
+    // MiB were seen); the bound holds 2 MB.
+    expect(residentMiB(server.process.pid as number) - before).toBeLessThan(110);
 
     const end = new Promise<grpc.ServiceError>((resolve) => slow.on('error', resolve));
     slow.on('data', () => {});
