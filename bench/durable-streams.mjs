@@ -55,12 +55,13 @@ const cpu = {};
 const append = (name, streams) => () =>
   against(name, streams, async (port, paths, server) => {
     const load = { port, paths, connections: CONNECTIONS, bytes: BYTES, warmUpMs: WARM_UP_MS, measureMs: MEASURE_MS };
-    const before = await server.ask('usage');
     const appender = start('http-appender', load);
-    const { perSecond, failed, answered } = await appender.answer();
+    await appender.answer();
+    const before = await server.ask('usage');
+    const { perSecond, failed, measured } = await appender.answer();
     const after = await server.ask('usage');
     const key = `${name}${streams}`;
-    cpu[key] = [...(cpu[key] ?? []), ((after.cpuSeconds - before.cpuSeconds) * 1e6) / answered];
+    cpu[key] = [...(cpu[key] ?? []), ((after.cpuSeconds - before.cpuSeconds) * 1e6) / measured];
     if (failed > 0) console.log(`${name}, ${streams} streams: ${failed} appends were refused`);
     await appender.stop();
     return perSecond;
@@ -79,7 +80,7 @@ const fanOut = (name) => () =>
       measureMs: MEASURE_MS,
     };
     const appender = start('http-appender', load);
-    await new Promise((resolve) => setTimeout(resolve, WARM_UP_MS));
+    await appender.answer();
     const before = await followers.ask('count');
     const since = performance.now();
     await new Promise((resolve) => setTimeout(resolve, MEASURE_MS - 500));

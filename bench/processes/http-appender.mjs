@@ -51,8 +51,10 @@ function open() {
 for (let i = 0; i < connections; i++) open();
 setTimeout(() => {
   const [from, since] = [answered, performance.now()];
+  process.send({ measuring: true });
   setTimeout(() => {
-    process.send({ perSecond: ((answered - from) * 1000) / (performance.now() - since), failed, answered });
+    const measured = answered - from;
+    process.send({ perSecond: (measured * 1000) / (performance.now() - since), measured, failed });
     stopping = true;
   }, measureMs);
 }, warmUpMs);
