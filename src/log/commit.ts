@@ -94,7 +94,6 @@ export class GroupCommit {
     this.#queue.push(operation);
     const { stream } = operation;
     stream.pending++;
-    stream.lastOperation = operation;
     this.pendingBytes += operation.weight;
     if (this.#running) return;
     this.#running = true;

@@ -160,7 +160,16 @@ export class Core {
   }
 
   #tell(change: StoreChange): void {
-    for (const observer of this.observers) observer(change);
+    for (const observer of this.observers) {
+      try {
+        observer(change);
+      } catch (error) {
+        // The observer's own fault, to be heard where such faults are heard; the commit is not to suffer from it.
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+    }
   }
 
   #failed(error: Error): void {

@@ -17,3 +17,4 @@ export { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from './list.js';
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js';
 export { checkStreamPath, PATH_BYTES_MAX, PATH_SEGMENT_BYTES_MAX, parseStreamPath } from './path.js';
 export type * from './store.js';
+export { PRODUCERS_MAX } from './stream.js';

@@ -1,5 +1,4 @@
 import { EventStream } from '../event-stream/index.js';
-import type { Operation } from './commit.js';
 import type { StreamStorage } from './medium.js';
 import type { ProducerState, WriterState } from './rules.js';
 import type { Session } from './session.js';
@@ -85,8 +84,6 @@ export class Stream implements StreamIdentity {
 
   /** Operations that are queued or being committed. */
   pending = 0;
-  /** The newest of them: who waits for it waits for all. */
-  lastOperation: Operation | undefined;
   /** The step of the batch being built that collects its appends; for `GroupCommit` only. */
   step: unknown;
   stepGroup = -1;
@@ -187,7 +184,7 @@ export class Stream implements StreamIdentity {
   }
 
   commitProducer(id: string, state: ProducerState): void {
-    this.producers.set(id, state);
+    rememberProducer(this.producers, id, state);
     // What was set since belongs to a later append.
     if (this.#nextProducers.get(id) === state) this.#nextProducers.delete(id);
   }
@@ -245,6 +242,23 @@ export class Stream implements StreamIdentity {
   unsubscribe(): void {
     this.subscribers--;
     if (this.subscribers === 0) this.#events = undefined;
+  }
+}
+
+/**
+ * How many producers a stream remembers. Beyond it the one that has been silent longest is forgotten, as the protocol
+ * allows (section 5.2.1): should it come back, it is a new one.
+ */
+export const PRODUCERS_MAX = 10_000;
+
+/** Notes a producer's state, in the order of last use. */
+export function rememberProducer(producers: Map<string, ProducerState>, id: string, state: ProducerState): void {
+  producers.delete(id);
+  producers.set(id, state);
+  if (producers.size <= PRODUCERS_MAX) return;
+  for (const oldest of producers.keys()) {
+    producers.delete(oldest);
+    return;
   }
 }
 

@@ -2,7 +2,7 @@ import { constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import type { ProducerState } from '../rules.js';
-import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
+import { type ForkLink, rememberProducer, type Stream, type StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import { fileMark } from './file-storage.js';
 import { codeOf, readAll, removeFile, writeAll } from './file-system.js';
@@ -322,7 +322,8 @@ function append(stream: Replayed, record: JournalRecord, segment: Segment): void
   const { producer, streamSeq, close, timeMs } = record;
   addExtent(stream, record, segment);
   if (producer !== undefined) {
-    state.producers.set(producer.id, { epoch: producer.epoch, seq: producer.seq, fence: producer.fence });
+    const { id, epoch, seq, fence } = producer;
+    rememberProducer(state.producers, id, { epoch, seq, fence });
   }
   if (streamSeq !== undefined) state.streamSeq = streamSeq;
   if (close) {
