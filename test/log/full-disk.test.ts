@@ -7,10 +7,10 @@ import { createFileStore, type Store } from '../../src/log/index.js';
 
 const MIB = 1024 * 1024;
 const disk = mkdtempSync(join(tmpdir(), 'millrace-full-'));
-const mounted = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', disk]).status === 0;
+const mounted = spawnSync('/bin/mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', disk]).status === 0;
 
 afterAll(() => {
-  if (mounted) spawnSync('umount', [disk]);
+  if (mounted) spawnSync('/bin/umount', [disk]);
   rmSync(disk, { recursive: true, force: true });
 });
 
