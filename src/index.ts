@@ -5,7 +5,7 @@
  */
 export { type ErrorCode, type ErrorDetails, isMillraceError, MillraceError } from './errors.js';
 export { done, EventStream, type EventStreamOptions, type Position, type Subscription } from './event-stream/index.js';
-export { createHandler, type Handler, type HandlerOptions } from './http/index.js';
+export type { Handler, HandlerOptions } from './http/index.js';
 export { createHub, type Hub } from './hub/index.js';
 export { createFileStore, createMemoryStore, type Store } from './log/index.js';
-export { startServer } from './server/index.js';
+export { createHandler, type RootHandler, type RootHandlerOptions, startServer } from './server/index.js';

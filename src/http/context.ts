@@ -15,6 +15,9 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
+/** Where nobody asked for a log. */
+export const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
 /** A response or socket that may last: the drain has to bring it to its end. */
 export interface Live {
   /** The server is going down: finish soon and properly. Called at most once, never after it was untracked. */

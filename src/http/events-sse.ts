@@ -5,7 +5,7 @@ import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/
 import { encodeChunk } from '../wire/chunked.js';
 import { encodeSseEvent, positionOfEventId, SSE_HEARTBEAT, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
 import { EncodedEvents } from './encoded-events.js';
-import { sendProblem } from './problem.js';
+import { refuseRequest } from './problem.js';
 import { baseHeaders } from './security-headers.js';
 
 /** Options of {@link sendEvents}. */
@@ -71,7 +71,7 @@ export async function sendEvents(
     if (response.destroyed) subscription.close();
     await subscription.ready;
   } catch (error) {
-    if (!response.destroyed) sendProblem({ req: request, res: response, context: { log: SILENT } }, error);
+    if (!response.destroyed) refuseRequest(request, response, error);
     return;
   }
   if (response.destroyed) return;
@@ -155,5 +155,3 @@ function singleHeader(value: string | string[] | undefined): string | undefined 
   if (Array.isArray(value)) throw new MillraceError('INVALID_REQUEST', 'Send one Last-Event-ID.');
   return value;
 }
-
-const SILENT = { debug() {}, info() {}, warn() {}, error() {} };

@@ -5,12 +5,12 @@ import { createFollowEngine, type FollowEngineLimits } from '../follow/index.js'
 import type { Hub } from '../hub/index.js';
 import type { Store } from '../log/index.js';
 import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
-import type { HttpContext, Live, Log } from './context.js';
+import { type HttpContext, type Live, type Log, SILENT } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
 import { type HttpLimits, httpLimits } from './limits.js';
 import { sendProblem } from './problem.js';
-import { isUnderPrefix, parseRoute, type Route, requestTarget } from './route.js';
+import { isBelow, parseRoute, type Route } from './route.js';
 import { createUpgrade } from './upgrade.js';
 
 /** Options of {@link createHandler}. */
@@ -121,7 +121,7 @@ export function createHandler(options: HandlerOptions): Handler {
 
   return {
     request(req, res, next) {
-      if (!isUnderPrefix(requestTarget(req), prefix)) {
+      if (!isBelow(req, prefix)) {
         next?.();
         return false;
       }
@@ -129,7 +129,7 @@ export function createHandler(options: HandlerOptions): Handler {
       return true;
     },
     upgrade(req, socket, head) {
-      if (!isUnderPrefix(requestTarget(req), prefix)) return false;
+      if (!isBelow(req, prefix)) return false;
       upgrade(req, socket, head);
       return true;
     },
@@ -152,5 +152,3 @@ export function createHandler(options: HandlerOptions): Handler {
     },
   };
 }
-
-const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };

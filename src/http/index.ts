@@ -16,3 +16,5 @@ export {
 } from './events-websocket.js';
 export { createHandler, type Handler, type HandlerOptions } from './handler.js';
 export { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
+export { refuseRequest } from './problem.js';
+export { isBelow } from './route.js';

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ErrorCode, isMillraceError } from '../errors.js';
-import type { Log } from './context.js';
+import { type Log, SILENT } from './context.js';
 import type { Route, StreamVerb } from './route.js';
 import { baseHeaders } from './security-headers.js';
 
@@ -28,6 +28,8 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   INVALID_HEADER: 400,
   INVALID_HANDSHAKE: 400,
   INVALID_REQUEST: 400,
+  REQUEST_TIMEOUT: 408,
+  HEADERS_TOO_LARGE: 431,
   UNKNOWN_VERB: 400,
   OFFSET_OUT_OF_RANGE: 400,
   EMPTY_APPEND: 400,
@@ -105,7 +107,7 @@ export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem 
       detail: 'The server failed. Its log says why; the request may be tried again.',
     };
   }
-  if (status >= 500) log.warn({ err: error }, error.message);
+  if (status >= 500) log.warn({ err: error }, 'a request was refused');
   return {
     ...error.details,
     type: `urn:millrace:error:${error.code}`,
@@ -144,6 +146,11 @@ export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderF
     return;
   }
   if (!req.complete && req.method !== 'GET') linger(req);
+}
+
+/** Answers a request that no handler can take with the problem that an error is. Nothing is logged. */
+export function refuseRequest(req: IncomingMessage, res: ServerResponse, error: unknown): void {
+  sendProblem({ req, res, context: { log: SILENT } }, error);
 }
 
 /**

@@ -59,6 +59,11 @@ export function isUnderPrefix(target: string, prefix: string): boolean {
   return next === '/' || next === undefined || next === '?';
 }
 
+/** Whether a request is for a handler that is mounted at this prefix. */
+export function isBelow(req: IncomingMessage, prefix: string): boolean {
+  return isUnderPrefix(requestTarget(req), prefix);
+}
+
 /**
  * Parses method and URL. The target must lie below the prefix.
  * Errors: `URL_TOO_LONG`, `UNKNOWN_VERB`, `INVALID_PATH`.

@@ -7,4 +7,5 @@ export {
   DEFAULT_ROOT,
   type ServerConfig,
 } from './config.js';
+export { createHandler, type RootHandler, type RootHandlerOptions } from './create-handler.js';
 export { type RunningServer, type ServerOptions, startServer } from './start-server.js';
