@@ -14,11 +14,15 @@ const root = mkdtempSync(join(tmpdir(), 'millrace-power-'));
 mkdirSync(join(root, '.millrace'));
 afterAll(() => rmSync(root, { recursive: true, force: true }));
 
+/** Stands behind the contents of a closed stream. */
+const CLOSED = '#closed';
 const PATHS = ['a', 'b.txt', 'd/e', 'd/e/f', 'd', 'g/h.log'];
 
 interface Expected {
   /** What it held after each call, oldest first; undefined where there was no stream. */
   readonly states: (string | undefined)[];
+  /** The number that its producer had reached with each of them. */
+  readonly seqs: number[];
   /** States before this one are over: a later one was acknowledged as durable. */
   least: number;
 }
@@ -29,7 +33,9 @@ describe('a power cut at any moment', () => {
   }, async () => {
     const random = mulberry32(SEED);
     const disk = new PowerCutDisk(root);
-    const expected = new Map<string, Expected>(PATHS.map((path) => [path, { states: [undefined], least: 0 }]));
+    const expected = new Map<string, Expected>(
+      PATHS.map((path) => [path, { states: [undefined], seqs: [-1], least: 0 }]),
+    );
     let acknowledged = 0;
     for (let run = 0; run < RUNS; run++) {
       const store = await openFileStore(
@@ -54,9 +60,15 @@ describe('a power cut at any moment', () => {
           );
         }
         if (found !== undefined && disk.contents(join(root, path)) !== undefined) {
-          expect(disk.contents(join(root, path))?.toString()).toBe(found);
+          expect(disk.contents(join(root, path))?.toString()).toBe(found.replace(CLOSED, ''));
         }
-        expected.set(path, { states: [found], least: 0 });
+        const seq = each.seqs[at] as number;
+        if (found !== undefined && seq >= 0 && !found.endsWith(CLOSED)) {
+          const again = { data: Buffer.from('x'), producer: { id: 'p', epoch: 0, seq } };
+          const { duplicate } = await store.append(path, again);
+          expect(duplicate, `seed ${SEED}, run ${run}: ${path} has forgotten number ${seq}`).toBe(true);
+        }
+        expected.set(path, { states: [found], seqs: [seq], least: 0 });
       }
       acknowledged += await workUntilTheCut(store, disk, expected, random, run);
       // What it still wants to do fails.
@@ -81,8 +93,9 @@ async function workUntilTheCut(
   for (let turn = 0; turn < turns; turn++) {
     for (let calls = Math.floor(random() * 6); calls > 0; calls--) {
       const path = PATHS[Math.floor(random() * PATHS.length)] as string;
-      const { states } = expected.get(path) as Expected;
+      const { states, seqs } = expected.get(path) as Expected;
       const now = states[states.length - 1];
+      const seq = seqs[seqs.length - 1] as number;
       const text = `<${run}.${turn}.${calls}>`.repeat(1 + Math.floor(random() ** 4 * 2000));
       const durability = random() < 0.3 ? 'written' : 'fsync';
       let call: Promise<unknown>;
@@ -90,13 +103,24 @@ async function workUntilTheCut(
       if (now === undefined) {
         call = store.create(path, { data: Buffer.from(text) });
         states.push(text);
-      } else if (random() < 0.1) {
+        seqs.push(-1);
+      } else if (random() < 0.1 || now.endsWith(CLOSED)) {
         call = store.delete(path);
         states.push(undefined);
+        seqs.push(-1);
       } else {
-        call = store.append(path, { data: Buffer.from(text), durability });
+        const close = random() < 0.05;
+        const numbered = random() < 0.5;
+        const producer = { id: 'p', epoch: 0, seq: seq + 1 };
+        call = store.append(path, {
+          data: Buffer.from(text),
+          close,
+          durability,
+          ...(numbered ? { producer } : undefined),
+        });
         durable = durability === 'fsync';
-        states.push(now + text);
+        states.push(now + text + (close ? CLOSED : ''));
+        seqs.push(numbered ? seq + 1 : seq);
       }
       const index = states.length - 1;
       const settled = call.then(
@@ -126,9 +150,9 @@ async function workUntilTheCut(
 
 async function contentsOf(store: Store, path: string): Promise<string | undefined> {
   try {
-    const { tail } = await store.stat(path);
+    const { tail, closed } = await store.stat(path);
     const { data } = await store.read(path, 0, { maxBytes: tail + 1 });
-    return Buffer.from(data).toString();
+    return Buffer.from(data).toString() + (closed ? CLOSED : '');
   } catch (error) {
     if ((error as { code?: string }).code === 'STREAM_NOT_FOUND') return undefined;
     throw error;
