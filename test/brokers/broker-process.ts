@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 /** How long a broker may take to listen. */
-const START_TIMEOUT_MS = 90_000;
+export const START_TIMEOUT_MS = 90_000;
 
 /** Below the range from which the system itself gives ports: nothing takes one between the look and the start. */
 const PORT_MIN = 12_000;

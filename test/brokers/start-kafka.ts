@@ -4,8 +4,10 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { BrokerProcess, brokerFolder, freePorts } from './broker-process.js';
+import { Admin } from '@platformatic/kafka';
+import { BrokerProcess, brokerFolder, freePorts, START_TIMEOUT_MS } from './broker-process.js';
 
 const run = promisify(execFile);
 
@@ -84,6 +86,8 @@ export async function startKafka(
   const broker = new BrokerProcess('java', java('kafka.Kafka', properties), [port]);
   await broker.start();
   const address = `127.0.0.1:${port}`;
+  // One that asks for a user answers nobody else.
+  if (!Object.keys(settings).some((name) => name.includes('sasl'))) await answers(address);
   return {
     address,
     url: `kafka://${address}`,
@@ -130,4 +134,21 @@ export async function startKafka(
       };
     },
   };
+}
+
+/** Kafka takes connections, and ends them, for a moment before it is up. */
+async function answers(address: string): Promise<void> {
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  for (;;) {
+    const admin = new Admin({ clientId: 'start', bootstrapBrokers: [address], retries: 0, connectTimeout: 5_000 });
+    try {
+      await admin.listTopics();
+      return;
+    } catch (error) {
+      if (Date.now() > deadline) throw new Error('Kafka does not answer.', { cause: error });
+      await sleep(100);
+    } finally {
+      await admin.close();
+    }
+  }
 }

@@ -79,8 +79,9 @@ describe('a follower that does not read', () => {
     }
     await session.release();
     expect(await fastHash).toBe(expected);
-    // The store itself holds the stream, in memory; five stuck readers may not hold it five times more.
-    expect(peak - STREAM_BYTES).toBeLessThan(STREAM_BYTES);
+    // The store itself holds the stream, in memory; five stuck readers may not hold it five times more. Between the two
+    // is what was not collected yet, up to 1.5 times the stream on some versions of Node.
+    expect(peak - STREAM_BYTES).toBeLessThan(2.5 * STREAM_BYTES);
 
     expect(await Promise.all(stuck.map(readChunked))).toEqual(stuck.map(() => expected));
     const hash = createHash('sha256');

@@ -227,7 +227,10 @@ describe('after a restart', () => {
     await api('s', 'PUT', webhook(hook.url));
     await put('events/a', 'abc');
     const first = await hook.received(1);
-    await vi.waitFor(async () => expect((await describeOf('s')).status).toBe('failed'));
+    await vi.waitFor(async () => expect((await describeOf('s')).status).toBe('failed'), {
+      timeout: 10_000,
+      interval: 20,
+    });
     await restart();
     const again = await hook.received(2);
     expect(again.wake_id).toBe(first.wake_id);

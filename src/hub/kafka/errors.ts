@@ -30,6 +30,9 @@ const NOT_TAKEN_YET = [
   'UNKNOWN_TOPIC_ID',
   'LEADER_NOT_AVAILABLE',
   'NOT_LEADER_OR_FOLLOWER',
+  // A topic was just made, or its leader changed: metadata is ahead of the broker, or behind it.
+  'UNKNOWN_LEADER_EPOCH',
+  'FENCED_LEADER_EPOCH',
   'NOT_ENOUGH_REPLICAS',
 ];
 
