@@ -35,13 +35,12 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
   const { root, files, ...rest } = options;
   const ready = createFileStore({ createRoot: true, ...files, root });
   const opened = ready.then((store) => overStore({ ...rest, store }));
-  // Whoever asks is told; nobody has to.
-  opened.catch(() => {});
   let handler: Handler | undefined;
   opened.then(
     (made) => {
       handler = made;
     },
+    // Whoever asks is told; nobody has to.
     () => {},
   );
   const { prefix = '' } = rest;
