@@ -10,7 +10,7 @@ const LARGE_BYTES = 256 * 1024;
 /** Reads up to this size are done at once: the kernel most likely has the bytes. */
 const SMALL_READ_BYTES = 4 * 1024;
 /** How long it may take to notice that a file was removed, replaced or changed by others before it is written to. */
-export const FILE_CHECK_MS = 100;
+export const FILE_CHECK_MS = 500;
 
 /** The file of one stream. Knows how long it must be, and notices when it is not. */
 export class FileStorage implements StreamStorage {
