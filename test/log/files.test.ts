@@ -14,6 +14,7 @@ import { appendFile, mkdtemp, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { FILE_CHECK_MS } from '../../src/log/file/file-storage.js';
 import { createFileStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
 
 let root: string;
@@ -49,7 +50,7 @@ async function reopen(options: Partial<FileStoreOptions> = {}): Promise<void> {
 
 /** The store looks at a file again when it has not for this long. */
 async function untilItLooksAgain(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, 120));
+  await new Promise((resolve) => setTimeout(resolve, FILE_CHECK_MS + 20));
 }
 
 describe('a stream', () => {
