@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openFileStore } from '../../src/log/file/file-store.js';
 import { nodeFileSystem } from '../../src/log/file/file-system.js';
+import { JOURNAL_GROWTH_BYTES } from '../../src/log/file/segments.js';
 import { createFileStore, type Store } from '../../src/log/index.js';
 
 /** A root as a killed process left it: all in the journal, nothing flushed. */
@@ -48,6 +49,19 @@ async function records(file: string): Promise<number[]> {
   return positions;
 }
 
+/** Where the last record ends, with the gap behind it. */
+async function recordsEnd(file: string): Promise<number> {
+  const bytes = await readFile(file);
+  const last = (await records(file)).at(-1) as number;
+  return last + Math.ceil(bytes.readUInt32LE(last) / 8) * 8;
+}
+
+async function resize(file: string, bytes: number): Promise<void> {
+  const handle = await open(file, 'r+');
+  await handle.truncate(bytes);
+  await handle.close();
+}
+
 async function overwrite(file: string, position: number, bytes: Uint8Array): Promise<void> {
   const handle = await open(file, 'r+');
   await handle.write(bytes, 0, bytes.length, position);
@@ -85,13 +99,33 @@ describe('a journal with', () => {
     expect(await contents(root)).toBe('01234');
   });
 
-  it('an end that was never written is no damage', async () => {
+  it('growth that was broken off is no damage', async () => {
     const root = await copy();
     const file = await journalFile(root);
-    const handle = await open(file, 'r+');
-    await handle.truncate(((await records(file)).at(-1) as number) + 20);
-    await handle.close();
-    expect(await contents(root)).toBe('01234');
+    const end = await recordsEnd(file);
+    for (const bytes of [JOURNAL_GROWTH_BYTES + 5000, JOURNAL_GROWTH_BYTES - 1, end + 4]) {
+      await resize(file, bytes);
+      await cp(file, `${root}-journal`);
+      expect(await contents(root)).toBe('012345');
+      await cp(`${root}-journal`, file);
+    }
+    await rm(`${root}-journal`);
+  });
+
+  it('records cut off keeps the store from starting, wherever the cut is', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    for (let bytes = await recordsEnd(file); bytes > 68; bytes -= 3) {
+      await resize(file, bytes);
+      await expect(createFileStore({ root }), `cut to ${bytes}`).rejects.toMatchObject({
+        code: 'JOURNAL_CORRUPT',
+        details: { file, position: bytes },
+      });
+    }
+    for (const bytes of [63, 20, 1]) {
+      await resize(file, bytes);
+      await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+    }
   });
 
   it('damage before the end keeps the store from starting, says where, and changes nothing', async () => {

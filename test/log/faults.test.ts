@@ -161,6 +161,16 @@ describe('a sync that fails', () => {
     expect(await contents('a')).toMatch(/^12?$/);
   });
 
+  it('is the end also when it was for room ahead of use, and nobody waited for it', async () => {
+    await store.create('a');
+    const fault = failing({ calls: ['sync'], path: JOURNAL, code: 'EIO', times: 1 });
+    // The first step of the file is more than half full now: the next one is made.
+    await store.append('a', { data: Buffer.alloc(3 * 1024 * 1024), durability: 'written' });
+    await expect.poll(() => fault.count).toBe(1);
+    expect(await code(store.append('a', { data: bytes('2') }))).toBe('STORE_FAILED');
+    expect(fault.count).toBe(1);
+  });
+
   it('is the end also when it was for a data file', async () => {
     await store.close();
     store = await open({ flushIntervalMs: 5 });

@@ -14,6 +14,8 @@ import {
   sealRecord,
 } from '../../src/log/file/record.js';
 
+const MARK = 0xdead_beef;
+
 const name = { bytes: Buffer.from('ö/b.txtid-1'), pathLength: 8 };
 const plain: RecordFields = {
   type: RecordType.append,
@@ -39,7 +41,7 @@ const full: RecordFields = {
 
 function encode(fields: RecordFields, payload: Uint8Array, seed = 7, previousCrc = 9): Buffer {
   const bytes = Buffer.alloc(recordBytes(fields, payload.length));
-  const head = encodeRecord(bytes, 0, fields, payload.length, previousCrc);
+  const head = encodeRecord(bytes, 0, fields, payload.length, previousCrc, MARK);
   bytes.set(payload, head);
   sealRecord(bytes, 0, head + payload.length, undefined, seed);
   return bytes;
@@ -65,7 +67,7 @@ describe('a journal record', () => {
   it('has one checksum, whether its payload stands beside it or elsewhere', () => {
     const payload = Buffer.alloc(100, 'x');
     const bytes = Buffer.alloc(recordBytes(plain, 100));
-    const head = encodeRecord(bytes, 0, plain, 100, 9);
+    const head = encodeRecord(bytes, 0, plain, 100, 9, MARK);
     const crc = sealRecord(bytes, 0, head, payload, 7);
     expect(crc).toBe(encode(plain, payload).readUInt32LE(4));
   });
@@ -94,13 +96,17 @@ describe('a segment header', () => {
   const nonce = Buffer.alloc(16, 3);
 
   it('comes back as it was written', () => {
-    const header = decodeSegmentHeader(encodeSegmentHeader({ number: 2 ** 33, firstLsn: 2 ** 40, nonce }));
-    expect(header).toMatchObject({ number: 2 ** 33, firstLsn: 2 ** 40 });
+    const header = decodeSegmentHeader(
+      encodeSegmentHeader({ number: 2 ** 33, firstLsn: 2 ** 40, nonce, fileBytes: 2 ** 32 }),
+    );
+    expect(header).toMatchObject({ number: 2 ** 33, firstLsn: 2 ** 40, mark: 0x03030303, fileBytes: 2 ** 32 });
   });
 
   it('gives each use of a file another seed', () => {
-    const first = decodeSegmentHeader(encodeSegmentHeader({ number: 1, firstLsn: 1, nonce }));
-    const second = decodeSegmentHeader(encodeSegmentHeader({ number: 1, firstLsn: 1, nonce: Buffer.alloc(16, 4) }));
+    const first = decodeSegmentHeader(encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096 }));
+    const second = decodeSegmentHeader(
+      encodeSegmentHeader({ number: 1, firstLsn: 1, nonce: Buffer.alloc(16, 4), fileBytes: 4096 }),
+    );
     expect((first as { seed: number }).seed).not.toBe((second as { seed: number }).seed);
   });
 
@@ -108,7 +114,7 @@ describe('a segment header', () => {
     expect(decodeSegmentHeader(Buffer.alloc(SEGMENT_HEADER_BYTES))).toEqual({ free: true, lsn: 0 });
     expect(decodeSegmentHeader(Buffer.alloc(0))).toEqual({ free: true, lsn: 0 });
     expect(decodeSegmentHeader(encodeFreeHeader(2 ** 40))).toEqual({ free: true, lsn: 2 ** 40 });
-    const bytes = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce });
+    const bytes = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096 });
     for (let at = 0; at < SEGMENT_HEADER_BYTES; at++) {
       const damaged = Buffer.from(bytes);
       damaged[at] = (damaged[at] as number) ^ 0x10;

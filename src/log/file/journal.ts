@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import type { Step } from '../medium.js';
 import { diskError } from './disk-error.js';
-import { type FileSystem, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
+import { type FileSystem, SyncError, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
 import { type PlannedRecord, planRecords, type StreamNames } from './journal-batch.js';
 import {
   align,
@@ -16,6 +16,7 @@ import {
   SEGMENT_HEADER_BYTES,
   sealRecord,
 } from './record.js';
+import { grownBytes, JOURNAL_GROWTH_BYTES } from './segments.js';
 
 const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
 
@@ -23,8 +24,6 @@ const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
 export const JOURNAL_SEGMENT_BYTES = 32 * 1024 * 1024;
 /** All segments together. When that much waits to be flushed, commits wait. */
 export const JOURNAL_BYTES_MAX = 4 * JOURNAL_SEGMENT_BYTES;
-/** A segment grows by this much at a time, ahead of use and filled with zeros, so that a sync has no sizes to write. */
-export const JOURNAL_GROWTH_BYTES = 4 * 1024 * 1024;
 /** Payloads from this size on are written from where they are; smaller ones are copied next to their header. */
 const COPY_BYTES_MAX = 16 * 1024;
 /** Batches from this size on are written on another thread. */
@@ -44,7 +43,7 @@ interface Slot {
   readonly fd: number;
   /** 0 while it is free. */
   number: number;
-  /** Bytes known to be allocated and of no meaning beyond the records. */
+  /** Bytes that are on the disk, in whole steps, and of no meaning beyond the records. */
   grown: number;
 }
 
@@ -69,6 +68,7 @@ export class Journal {
   #current: Slot | undefined;
   #position = 0;
   #seed = 0;
+  #mark = 0;
   #previousCrc = 0;
   #segment: number;
   #nextLsn: number;
@@ -77,6 +77,7 @@ export class Journal {
   /** A file was added whose name is not on the disk yet. */
   #hasNewFile = false;
   #growing: Promise<void> | undefined;
+  #lastSync: Promise<void> = Promise.resolve();
   #arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
   /** Asked for when a segment is full: make what stands in it durable, then {@link release} it. */
   onFull: () => void = () => {};
@@ -92,7 +93,9 @@ export class Journal {
     this.#nextLsn = start.lsn + 1;
     this.#syncedLsn = start.lsn;
     for (const { path, number, bytes } of start.slots) {
-      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), number, grown: bytes });
+      // A header is always there to be overwritten.
+      const grown = Math.max(grownBytes(bytes, options.segmentBytes), Math.min(bytes, SEGMENT_HEADER_BYTES));
+      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), number, grown });
     }
   }
 
@@ -208,9 +211,18 @@ export class Journal {
       await syncDirectory(this.#fs, this.#directory);
       this.#hasNewFile = false;
     }
-    await syncFile(this.#fs, slot.fd);
+    await this.#syncFile(slot);
     this.#syncedLsn = Math.max(this.#syncedLsn, lsn);
     if (this.lastLsn === lsn) this.#unsynced = false;
+  }
+
+  /**
+   * One after the other, and none after one that failed: the system tells of bytes that it lost once only, so of two at a
+   * time only one would hear of it.
+   */
+  #syncFile(slot: Slot): Promise<void> {
+    this.#lastSync = this.#lastSync.then(() => syncFile(this.#fs, slot.fd));
+    return this.#lastSync;
   }
 
   /** The batch as few buffers, small payloads copied between the headers. */
@@ -230,7 +242,7 @@ export class Journal {
     let at = 0;
     for (const { fields, payload } of records) {
       const length = payload?.length ?? 0;
-      const head = encodeRecord(arena, at, fields, length, crc);
+      const head = encodeRecord(arena, at, fields, length, crc, this.#mark);
       if (payload === undefined || length < COPY_BYTES_MAX) {
         if (payload !== undefined) arena.set(payload, head);
         crc = sealRecord(arena, at, head + length, undefined, this.#seed);
@@ -280,6 +292,7 @@ export class Journal {
       number: this.#segment + 1,
       firstLsn: this.#nextLsn,
       nonce: randomBytes(NONCE_BYTES),
+      fileBytes: this.#options.segmentBytes,
     });
     try {
       writeAll(this.#fs, slot.fd, header, 0);
@@ -293,6 +306,7 @@ export class Journal {
     slot.number = this.#segment;
     slot.grown = Math.max(slot.grown, SEGMENT_HEADER_BYTES);
     this.#seed = decoded.seed;
+    this.#mark = decoded.mark;
     this.#previousCrc = decoded.seed;
     this.#current = slot;
     this.#position = SEGMENT_HEADER_BYTES;
@@ -330,7 +344,7 @@ export class Journal {
       try {
         await this.#growOnce(slot);
       } catch (error) {
-        throw diskError(error, 'The journal cannot grow');
+        throw error instanceof SyncError ? error : diskError(error, 'The journal cannot grow');
       }
     }
   }
@@ -344,15 +358,20 @@ export class Journal {
 
   #growOnce(slot: Slot): Promise<void> {
     const from = slot.grown;
-    const to = Math.min(from + JOURNAL_GROWTH_BYTES, this.#options.segmentBytes);
+    const to = Math.min(from - (from % JOURNAL_GROWTH_BYTES) + JOURNAL_GROWTH_BYTES, this.#options.segmentBytes);
     const zeros: Uint8Array[] = [];
     for (let at = from; at < to; at += ZEROS.length) zeros.push(ZEROS.subarray(0, Math.min(ZEROS.length, to - at)));
-    const growing = writeAllLarge(this.#fs, slot.fd, zeros, from).then(() => {
-      slot.grown = to;
-    });
-    this.#growing = growing.finally(() => {
-      this.#growing = undefined;
-    });
+    const grow = async () => {
+      try {
+        await writeAllLarge(this.#fs, slot.fd, zeros, from);
+        // How recovery tells a file that was cut: records are only where all of a step had been on the disk.
+        await this.#syncFile(slot);
+        slot.grown = to;
+      } finally {
+        this.#growing = undefined;
+      }
+    };
+    this.#growing = grow();
     return this.#growing;
   }
 
@@ -369,7 +388,7 @@ export class Journal {
         const nothing = position === 0 ? encodeFreeHeader(this.#syncedLsn) : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
         writeAll(this.#fs, slot.fd, nothing, position);
       }
-      await syncFile(this.#fs, slot.fd);
+      await this.#syncFile(slot);
     } catch (cause) {
       return new Error(`A failed journal write could not be taken back (${String(cause)})`, { cause: error });
     }

@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib';
 
 export const JOURNAL_VERSION = 1;
 export const SEGMENT_HEADER_BYTES = 64;
-export const RECORD_HEADER_BYTES = 48;
+export const RECORD_HEADER_BYTES = 52;
 export const RECORD_ALIGN = 8;
 
 const MAGIC = 'MILLRJNL';
@@ -20,6 +20,10 @@ export interface SegmentHeader {
   readonly firstLsn: number;
   /** Checksums of its records begin with this, so that what an earlier use of the file left is never valid. */
   readonly seed: number;
+  /** Stands in each of its records. Random, so that what somebody appended to a stream never looks like a record. */
+  readonly mark: number;
+  /** How long the file is when it has grown as far as it will. */
+  readonly fileBytes: number;
 }
 
 export const RecordType = { create: 1, append: 2, state: 3, delete: 4, forget: 5 } as const;
@@ -91,21 +95,30 @@ export interface FreeSegment {
   readonly lsn: number;
 }
 
-export function encodeSegmentHeader(header: { number: number; firstLsn: number; nonce: Uint8Array }): Buffer {
-  return sealHeader(MAGIC, header.number, header.firstLsn, header.nonce);
+/** What a segment's header is made of. */
+export interface SegmentStart {
+  readonly number: number;
+  readonly firstLsn: number;
+  readonly nonce: Uint8Array;
+  readonly fileBytes: number;
+}
+
+export function encodeSegmentHeader({ number, firstLsn, nonce, fileBytes }: SegmentStart): Buffer {
+  return sealHeader(MAGIC, number, firstLsn, nonce, fileBytes);
 }
 
 export function encodeFreeHeader(lsn: number): Buffer {
-  return sealHeader(FREE_MAGIC, 0, lsn, new Uint8Array(0));
+  return sealHeader(FREE_MAGIC, 0, lsn, new Uint8Array(0), 0);
 }
 
-function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Array): Buffer {
+function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Array, fileBytes: number): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   bytes.write(magic, 0, 'latin1');
   bytes.writeUInt32LE(JOURNAL_VERSION, 8);
   bytes.writeUIntLE(number, 16, 6);
   bytes.writeUIntLE(lsn, 24, 6);
   bytes.set(nonce.subarray(0, 16), 32);
+  bytes.writeUIntLE(fileBytes, 48, 6);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4)), SEGMENT_HEADER_BYTES - 4);
   return bytes;
 }
@@ -122,7 +135,9 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | FreeSegment 
   if (crc32(head.subarray(0, SEGMENT_HEADER_BYTES - 4)) !== seed) return 'invalid';
   if (head.readUInt32LE(8) !== JOURNAL_VERSION) return 'invalid';
   const lsn = head.readUIntLE(24, 6);
-  return magic === FREE_MAGIC ? { free: true, lsn } : { number: head.readUIntLE(16, 6), firstLsn: lsn, seed };
+  if (magic === FREE_MAGIC) return { free: true, lsn };
+  const mark = head.readUInt32LE(32);
+  return { number: head.readUIntLE(16, 6), firstLsn: lsn, seed, mark, fileBytes: head.readUIntLE(48, 6) };
 }
 
 /** How many bytes a record takes in the journal, its payload and the gap behind it included. */
@@ -149,6 +164,7 @@ export function encodeRecord(
   fields: RecordFields,
   payloadLength: number,
   previousCrc: number,
+  mark: number,
 ): number {
   const { name, producer, streamSeq, body } = fields;
   let flags = 0;
@@ -171,6 +187,7 @@ export function encodeRecord(
   into.writeUIntLE(fields.offset % 2 ** 48, at + 36, 6);
   into.writeUInt16LE(Math.floor(fields.offset / 2 ** 48), at + 42);
   into.writeUInt32LE(payloadLength, at + 44);
+  into.writeUInt32LE(mark, at + 48);
   let end = at + RECORD_HEADER_BYTES;
   into.set(name.bytes, end);
   end += name.bytes.length;
@@ -214,14 +231,12 @@ export function sealRecord(
  * search tries every place of a segment, and many hold the data of streams: to take the checksum of whatever begins
  * like a length would take hours.
  */
-export function mayBeRecord(segment: Buffer, at: number, lsnMin: number, lsnMax: number): boolean {
-  if (at + RECORD_HEADER_BYTES > segment.length) return false;
+export function mayBeRecord(segment: Buffer, at: number, mark: number, lsnMin: number, lsnMax: number): boolean {
+  if (at + RECORD_HEADER_BYTES > segment.length || segment.readUInt32LE(at + 48) !== mark) return false;
   const length = segment.readUInt32LE(at);
-  if (length < RECORD_HEADER_BYTES || at + length > segment.length || segment[at + 35] !== 0) return false;
+  if (length < RECORD_HEADER_BYTES || at + length > segment.length) return false;
   const lsn = segment.readUIntLE(at + 16, 6);
-  if (lsn < lsnMin || lsn > lsnMax || segment.readUIntLE(at + 22, 6) >= lsn) return false;
-  const names = segment.readUInt16LE(at + 14) + (segment[at + 34] as number);
-  return RECORD_HEADER_BYTES + names + segment.readUInt32LE(at + 44) <= length;
+  return lsn >= lsnMin && lsn <= lsnMax;
 }
 
 /**

@@ -17,6 +17,9 @@ import {
 
 const { O_RDONLY, O_NOFOLLOW } = constants;
 
+/** A segment's file grows by this much at a time, ahead of use and filled with zeros, so that a sync has no sizes to write. */
+export const JOURNAL_GROWTH_BYTES = 4 * 1024 * 1024;
+
 /** A segment that was found, with what is needed to read it. */
 export interface Segment {
   readonly path: string;
@@ -102,7 +105,8 @@ export function readRecords(fs: FileSystem, segments: readonly Segment[], each: 
       previousCrc = record.crc;
       position = record.end;
     }
-    const later = findLaterRecord(bytes, position, header.seed, lastLsn + 1);
+    if (wasCut(bytes, position, header)) throw corrupt(path, bytes.length, 'the file was longer, and was cut there');
+    const later = findLaterRecord(bytes, position, header, lastLsn + 1);
     if (later !== undefined) {
       throw corrupt(path, position, `record ${lastLsn + 1} is damaged, and a later one says that it had been safe`);
     }
@@ -111,12 +115,37 @@ export function readRecords(fs: FileSystem, segments: readonly Segment[], each: 
   return lastLsn;
 }
 
+/**
+ * How much of a journal file of this size was made of whole steps: the rest is the beginning of a step that was never
+ * used, since the growth was broken off.
+ */
+export function grownBytes(size: number, fileBytes: number): number {
+  return size >= fileBytes ? size : size - (size % JOURNAL_GROWTH_BYTES);
+}
+
+/**
+ * Whether the file ends where more had been than the records up to `position`. No record is written to a step before
+ * all of it is on the disk as zeros, so a part of a step holds nothing else.
+ */
+function wasCut(bytes: Buffer, position: number, { fileBytes }: SegmentHeader): boolean {
+  const whole = Math.max(grownBytes(bytes.length, fileBytes), SEGMENT_HEADER_BYTES);
+  if (whole >= bytes.length) return false;
+  const rest = bytes.subarray(Math.max(position, whole));
+  // Where the zeros do not reach as far as the length of a next record, there may have been one.
+  return rest.some((byte) => byte !== 0) || (position > whole && rest.length < 4);
+}
+
 /** Any valid record from a position on that was written when `lsn` was on the disk. */
-function findLaterRecord(bytes: Buffer, from: number, seed: number, lsn: number): JournalRecord | undefined {
+function findLaterRecord(
+  bytes: Buffer,
+  from: number,
+  { seed, mark }: SegmentHeader,
+  lsn: number,
+): JournalRecord | undefined {
   // No segment holds more records than this.
   const lsnMax = lsn + Math.ceil(bytes.length / RECORD_HEADER_BYTES);
   for (let at = from; at + RECORD_ALIGN <= bytes.length; at += RECORD_ALIGN) {
-    if (!mayBeRecord(bytes, at, lsn + 1, lsnMax)) continue;
+    if (!mayBeRecord(bytes, at, mark, lsn + 1, lsnMax)) continue;
     const record = decodeRecord(bytes, at, seed);
     if (record !== undefined && record.lsn > lsn && record.syncedLsn >= lsn) return record;
   }
