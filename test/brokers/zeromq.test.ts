@@ -1,5 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
-import { curveKeyPair } from 'zeromq';
+import { curveKeyPair, Subscriber } from 'zeromq';
 import { driverFromUrl, runForwarder, zeromq } from '../../src/hub/drivers/zeromq.js';
 import { createHub, type Hub, type HubEvent, type HubOptions, type HubSubscription } from '../../src/hub/index.js';
 import { take, within } from '../../src/testing/hub-driver-harness.js';
@@ -81,6 +81,31 @@ describe('a mesh', () => {
     expect((await within(follower.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'reconnected' } });
     await again.publish('mesh', 'I am back');
     expect(await take(follower, 1)).toEqual(['I am back']);
+  });
+
+  it('is joined safely while others already subscribe at the new endpoint', async () => {
+    const [port] = await freePorts(1);
+    // They try again and again, so that some connect in the very moment in which the endpoint is bound.
+    const waiting = Array.from({ length: 20 }, () => new Subscriber({ reconnectInterval: 1, linger: 0 }));
+    cleanups.push(() => waiting.forEach((socket) => socket.close()));
+    for (const socket of waiting) {
+      socket.subscribe('chat');
+      socket.connect(`tcp://127.0.0.1:${port}`);
+    }
+    for (let round = 0; round < 8; round++) {
+      const hub = connect(`zeromq://127.0.0.1:${port}?peers=`);
+      const heard = Promise.all(waiting.map((socket) => socket.receive()));
+      // Who connects late misses what was published before.
+      const publishing = setInterval(() => hub.publish('chat', round).catch(() => {}), 10);
+      await within(heard, 'all hear the hub').finally(() => clearInterval(publishing));
+      await hub.close();
+      // What is still on its way from this round is not to be taken for the next one's.
+      for (const socket of waiting) {
+        socket.receiveTimeout = 20;
+        while (await socket.receive().catch(() => undefined));
+        socket.receiveTimeout = -1;
+      }
+    }
   });
 
   it('of one is a hub like any other', async () => {

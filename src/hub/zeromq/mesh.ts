@@ -56,6 +56,7 @@ export class MeshConnection extends ZeromqConnection {
       signal.throwIfAborted();
       await this.publisher.socket.bind(bind);
       await this.publisher.socket.bind(self);
+      this.publisher.listen();
       // What is published here comes back to the subscribers here as to all others.
       const own = this.newSubscriber();
       own.socket.connect(self);

@@ -48,12 +48,18 @@ class SendQueue {
 export class PublishingSocket {
   readonly socket: XPublisher;
   readonly #queue: SendQueue;
+  readonly #onSubscription: (topic: Buffer, begins: boolean) => void;
 
   constructor(socket: XPublisher, onSubscription: (topic: Buffer, begins: boolean) => void) {
     this.socket = socket;
     this.#queue = new SendQueue(socket);
-    void receiveAll(socket, ([frame]) => {
-      if (frame !== undefined) onSubscription(frame.subarray(1), frame[0] === SUBSCRIBE);
+    this.#onSubscription = onSubscription;
+  }
+
+  /** From now on it hears of subscriptions, also of earlier ones. Not before it is bound: until then it must not receive. */
+  listen(): void {
+    void receiveAll(this.socket, ([frame]) => {
+      if (frame !== undefined) this.#onSubscription(frame.subarray(1), frame[0] === SUBSCRIBE);
     });
   }
 

@@ -61,6 +61,7 @@ export class ForwarderConnection extends ZeromqConnection {
     failed.catch(() => {});
     try {
       signal.throwIfAborted();
+      this.publisher.listen();
       this.publisher.socket.connect(this.#endpoints.publish);
       this.#subscriber.socket.connect(this.#endpoints.subscribe);
       await Promise.race([this.settle(), failed]);
