@@ -87,8 +87,8 @@ describe('a mesh', () => {
     const [port] = await freePorts(1);
     // They try again and again, so that some connect in the very moment in which the endpoint is bound.
     const waiting = Array.from({ length: 20 }, () => new Subscriber({ reconnectInterval: 1, linger: 0 }));
-    cleanups.push(() => waiting.forEach((socket) => socket.close()));
     for (const socket of waiting) {
+      cleanups.push(() => socket.close());
       socket.subscribe('chat');
       socket.connect(`tcp://127.0.0.1:${port}`);
     }
