@@ -59,7 +59,9 @@ export class MemoryBroker {
       this.#lastSinks = this.#sinks.get(channel);
     }
     const sinks = this.#lastSinks;
-    if (sinks !== undefined) for (const sink of sinks) sink.message(channel, message, id);
+    if (sinks !== undefined) {
+      for (let at = 0; at < sinks.length; at++) (sinks[at] as ChannelSink<unknown>).message(channel, message, id);
+    }
     if (this.#patterns.length === 0) return;
     for (const { matches, sink } of this.#patterns) if (matches(channel)) sink.message(channel, message, id);
   }
