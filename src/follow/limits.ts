@@ -26,7 +26,7 @@ export const DEFAULT_FOLLOW_ENGINE_LIMITS: FollowEngineLimits = {
 };
 
 /** Fills in the defaults. Errors: `INVALID_ARGUMENT` for what is not a whole number of at least 1. */
-export function followEngineLimits(given: Partial<FollowEngineLimits>): FollowEngineLimits {
+export function followEngineLimits(given: Partial<FollowEngineLimits> = {}): FollowEngineLimits {
   // What is there and undefined is not given.
   const entries = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of entries) {

@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { MillraceError } from '../errors.js';
-import { createFollowEngine, type FollowEngineLimits } from '../follow/index.js';
+import { createFollowEngine, type FollowEngineLimits, followEngineLimits } from '../follow/index.js';
 import type { Hub } from '../hub/index.js';
 import type { Store } from '../log/index.js';
 import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
@@ -57,12 +57,19 @@ export interface Handler {
   close(options?: { readonly drainMs?: number }): Promise<void>;
 }
 
-/** Makes the listeners. Errors: `INVALID_ARGUMENT` for a prefix that cannot be. */
-export function createHandler(options: HandlerOptions): Handler {
-  const { store, prefix = '', log = SILENT } = options;
+/** Throws `INVALID_ARGUMENT` for options that cannot be. */
+export function checkHandlerOptions({ prefix = '', limits, follow }: Omit<HandlerOptions, 'store'>): void {
   if (prefix !== '' && !/^(\/[^/?#%]+)+$/.test(prefix)) {
     throw new MillraceError('INVALID_ARGUMENT', `prefix must be like /streams, with no slash at its end: ${prefix}`);
   }
+  httpLimits(limits);
+  followEngineLimits(follow);
+}
+
+/** Makes the listeners. Errors: `INVALID_ARGUMENT`. */
+export function createHandler(options: HandlerOptions): Handler {
+  checkHandlerOptions(options);
+  const { store, prefix = '', log = SILENT } = options;
   const limits = httpLimits(options.limits);
   const live = new Set<Live>();
   /** Those under way. Each counts for the drain; what lasts is in `live` too, with a better way to stop. */

@@ -14,7 +14,7 @@ export {
   sendEventsOverWebSocket,
   serveEventSocket,
 } from './events-websocket.js';
-export { createHandler, type Handler, type HandlerOptions } from './handler.js';
+export { checkHandlerOptions, createHandler, type Handler, type HandlerOptions } from './handler.js';
 export { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
 export { refuseRequest } from './problem.js';
 export { isBelow } from './route.js';

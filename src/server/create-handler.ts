@@ -1,4 +1,5 @@
 import {
+  checkHandlerOptions,
   type Handler,
   type HandlerOptions,
   isBelow,
@@ -33,6 +34,7 @@ export function createHandler(options: HandlerOptions): Handler;
 export function createHandler(options: HandlerOptions | RootHandlerOptions): Handler | RootHandler {
   if (!('root' in options)) return overStore(options);
   const { root, files, ...rest } = options;
+  checkHandlerOptions(rest);
   const ready = createFileStore({ createRoot: true, ...files, root });
   const opened = ready.then((store) => overStore({ ...rest, store }));
   let handler: Handler | undefined;

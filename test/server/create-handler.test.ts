@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -64,6 +64,20 @@ describe('a handler over a root', () => {
     expect(answer.headers.get('content-type')).toBe('application/problem+json');
     expect(answer.status).toBeGreaterThanOrEqual(500);
     await first.close();
+  });
+
+  it('throws at once for options that cannot be, and does not open the root for them', async () => {
+    const root = join(folder, 'data');
+    for (const wrong of [
+      { root, prefix: '/streams/' },
+      { root, limits: { followersMax: 0 } },
+      { root, follow: { windowBytes: -1 } },
+    ]) {
+      expect(() => createHandler(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));
+    }
+    await serve({ root: folder });
+    await handler.ready;
+    expect(await readdir(folder)).toEqual(['.millrace']);
   });
 
   it('frees the root when it is closed', async () => {
