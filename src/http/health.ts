@@ -1,11 +1,13 @@
 import type { MillraceHandler } from './context.js';
 import { requireMethod, sendJson } from './respond.js';
 
-/** `GET /-/health`: 200 while the store takes writes and the server is not going down, else 503. */
+/**
+ * `GET /-/health`: 200 while the store takes writes and the server is not going down, else 503. A broker that is away is
+ * told of and no more: the streams do not need it, and the hub comes back by itself.
+ */
 export const health: MillraceHandler = (exchange) => {
   requireMethod(exchange, 'GET', 'HEAD');
-  const { store, draining } = exchange.context;
-  if (store.failure !== undefined) sendJson(exchange, 503, { status: 'failed' });
-  else if (draining) sendJson(exchange, 503, { status: 'draining' });
-  else sendJson(exchange, 200, { status: 'ok' });
+  const { store, hub, draining } = exchange.context;
+  const status = store.failure !== undefined ? 'failed' : draining ? 'draining' : 'ok';
+  sendJson(exchange, status === 'ok' ? 200 : 503, { status, hub: hub?.status });
 };

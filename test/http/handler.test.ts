@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { createServer, request } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { configureServer, createHandler, DEFAULT_SERVER_TIMEOUTS } from '../../src/http/index.js';
+import { createHub } from '../../src/hub/index.js';
 import { createMemoryStore } from '../../src/log/index.js';
 import { ask, begin, collect, dial, problemOf, serve, type TestServer, until } from './test-server.js';
 import { open, tryOpen } from './test-socket.js';
@@ -24,6 +25,24 @@ describe('/-/health', () => {
     await server.store.close();
     const answer = await ask(server, 'GET', '/-/health');
     expect([answer.status, JSON.parse(answer.text)]).toEqual([503, { status: 'failed' }]);
+  });
+});
+
+describe('/-/health with a hub', () => {
+  it('tells how the connection to the broker fares', async () => {
+    const hub = createHub();
+    const withHub = await serve({ hub });
+    try {
+      const hubOf = async () => JSON.parse((await ask(withHub, 'GET', '/-/health')).text).hub;
+      expect(await hubOf()).toBe('idle');
+      await hub.connect();
+      expect(await hubOf()).toBe('connected');
+      await hub.close();
+      const answer = await ask(withHub, 'GET', '/-/health');
+      expect([answer.status, JSON.parse(answer.text)]).toEqual([200, { status: 'ok', hub: 'closed' }]);
+    } finally {
+      await withHub.close();
+    }
   });
 });
 
