@@ -1,10 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { on, once } from 'node:events';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import grpc from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
 import { afterEach, describe, expect, it } from 'vitest';
+import { EventStream } from '../../src/event-stream/index.js';
 
 const EXAMPLE = 'examples/chatterbox';
 
@@ -23,13 +24,17 @@ interface ChatterBoxClient extends grpc.Client {
 class Command {
   readonly process: ChildProcess;
   readonly lines: string[] = [];
-  readonly #news: AsyncIterator<unknown>;
+  readonly #printed = new EventStream<string>();
+  readonly #beginning = this.#printed.position();
 
   constructor(...args: string[]) {
     this.process = spawn(process.execPath, [`${EXAMPLE}/main.mjs`, ...args], { stdio: ['pipe', 'pipe', 'inherit'] });
     const output = createInterface({ input: this.process.stdout as NodeJS.ReadableStream });
-    output.on('line', (line) => this.lines.push(line));
-    this.#news = on(output, 'line', { close: ['close'] });
+    output.on('line', (line) => {
+      this.lines.push(line);
+      this.#printed.publish(line);
+    });
+    output.once('close', () => this.#printed.close());
     cleanups.push(async () => {
       if (this.process.exitCode !== null || this.process.signalCode !== null) return;
       this.process.kill('SIGKILL');
@@ -43,12 +48,8 @@ class Command {
 
   /** The first line that it printed, or prints next, which matches. */
   async printed(pattern: RegExp): Promise<string> {
-    for (;;) {
-      const line = this.lines.find((each) => pattern.test(each));
-      if (line !== undefined) return line;
-      const { done } = await this.#news.next();
-      if (done) throw new Error(`ended without printing ${pattern}; it printed:\n${this.lines.join('\n')}`);
-    }
+    for await (const line of this.#beginning) if (pattern.test(line)) return line;
+    throw new Error(`ended without printing ${pattern}; it printed:\n${this.lines.join('\n')}`);
   }
 
   async exit(): Promise<number | null> {
