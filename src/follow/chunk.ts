@@ -1,11 +1,10 @@
 import { Buffer } from 'node:buffer';
 import type { Format } from './format.js';
-import { incompleteTail } from './utf8.js';
 
-/** What a follower that gets whole characters has kept back, and what it gets. */
+/** What a follower gets, and what was kept back for the next piece. */
 export interface Encoded {
   readonly bytes: Buffer;
-  /** The incomplete character at the end, at most three bytes; empty for formats that do not ask for it. */
+  /** What is unfinished at the end, at most three bytes; empty for formats that do not ask for it. */
   readonly held: Uint8Array;
 }
 
@@ -70,11 +69,12 @@ export function encode(
   state: { readonly tail: number; readonly upToDate: boolean; readonly closed: boolean; readonly final?: boolean },
 ): Encoded {
   const { tail, upToDate, closed } = state;
-  if (format.wholeCharacters !== true) {
+  const { unfinished } = format;
+  if (unfinished === undefined) {
     return { bytes: asBuffer(format.encode(data, { offset: tail, upToDate, closed })), held: NOTHING };
   }
   const all = held.length === 0 ? data : Buffer.concat([held, data]);
-  const rest = closed || state.final === true ? 0 : incompleteTail(all);
+  const rest = closed || state.final === true ? 0 : unfinished(all);
   const whole = all.subarray(0, all.length - rest);
   // A copy: three bytes must not keep a whole chunk in memory.
   const kept = rest === 0 ? NOTHING : Buffer.from(all.subarray(all.length - rest));

@@ -16,10 +16,10 @@ export interface Format {
   /** For logs and error messages. */
   readonly name: string;
   /**
-   * The data is handed over in whole UTF-8 characters: what is incomplete at its end waits for the next piece (and
-   * `After.offset` stands before it). Bytes that can never be UTF-8 are passed on as they are.
+   * How many bytes at the end of the data are the beginning of something that must stay in one piece, at most three. They
+   * wait for the next piece, and `After.offset` stands before them. See {@link unfinishedCharacter}.
    */
-  readonly wholeCharacters?: boolean;
+  readonly unfinished?: (data: Uint8Array) => number;
   /**
    * The bytes to send. Must depend on nothing but its arguments; the answer is shared by all followers and must never
    * be changed. `data` is empty when only the state is news (`closed`, or the first `upToDate`): an empty answer then

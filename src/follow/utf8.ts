@@ -2,7 +2,7 @@
  * How many bytes at the end of `data` begin a UTF-8 character that is not complete: 0 to 3.
  * 0 as well where the end can never become a character, whatever follows (RFC 3629).
  */
-export function incompleteTail(data: Uint8Array): number {
+export function unfinishedCharacter(data: Uint8Array): number {
   for (let back = 1; back <= 3 && back <= data.length; back++) {
     const byte = data[data.length - back] as number;
     if (byte < 0x80) return 0;

@@ -179,9 +179,12 @@ class AppendConnection {
     if (this.#ackQueued) return;
     this.#ackQueued = true;
     setImmediate(() => {
-      this.#ackQueued = false;
-      if (this.#ws.bufferedAmount <= UNREAD_BYTES_MAX) this.#sendAck();
-      else this.#socket.once('drain', () => this.#sendAck());
+      const send = () => {
+        this.#ackQueued = false;
+        this.#sendAck();
+      };
+      if (this.#ws.bufferedAmount <= UNREAD_BYTES_MAX) send();
+      else this.#socket.once('drain', send);
     });
   }
 

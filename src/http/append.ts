@@ -6,35 +6,32 @@ import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { StreamHandler } from './context.js';
-import { sendProblem } from './problem.js';
-import { baseFields, refusalHeaders, sameOriginFields } from './stream-fields.js';
+import { baseFields, sameOriginFields } from './stream-fields.js';
 
 /** `POST`: appends the body, closes the stream, or both in one step (Durable Streams, sections 5.2 and 5.3). */
 export const append: StreamHandler = async (exchange) => {
   const { req, res, route, context } = exchange;
-  try {
-    const request = parseAppend(req);
-    const body = await readBody(req, context.limits.bodyBytesMax);
-    if (body.length > 0) {
-      const { contentType } = request;
-      if (contentType === undefined) {
-        throw new MillraceError('INVALID_HEADER', "The header Content-Type is missing: send the stream's type.", {
-          header: 'Content-Type',
-        });
-      }
-      request.data = body;
-      if (isJsonType(contentType)) request.data = await jsonLines(exchange, body);
+  const request = parseAppend(req);
+  const body = await readBody(req, context.limits.bodyBytesMax);
+  // Without a body its type is nobody's concern (section 5.2).
+  if (body.length > 0) {
+    const contentType = parseContentType(req.headers['content-type']);
+    if (contentType === undefined) {
+      throw new MillraceError('INVALID_HEADER', "The header Content-Type is missing: send the stream's type.", {
+        header: 'Content-Type',
+      });
     }
-    const appended = await context.store.append(route.stream, request);
-    // With a producer, 204 says that nothing new was appended (section 5.2.1).
-    const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
-    const fields = appendedFields(req, appended);
-    if (status === 200) fields.push('Content-Length', '0');
-    res.writeHead(status, fields);
-    res.end();
-  } catch (error) {
-    if (!res.destroyed) sendProblem(exchange, error, refusalHeaders(error));
+    request.contentType = contentType;
+    request.data = body;
+    if (isJsonType(contentType)) request.data = await jsonLines(exchange, body);
   }
+  const appended = await context.store.append(route.stream, request);
+  // With a producer, 204 says that nothing new was appended (section 5.2.1).
+  const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
+  const fields = appendedFields(req, appended);
+  if (status === 200) fields.push('Content-Length', '0');
+  res.writeHead(status, fields);
+  res.end();
 };
 
 type AppendRequest = { -readonly [K in keyof Append]: Append[K] };
@@ -42,8 +39,6 @@ type AppendRequest = { -readonly [K in keyof Append]: Append[K] };
 function parseAppend(req: IncomingMessage): AppendRequest {
   const headers = req.headers;
   const request: AppendRequest = {};
-  const contentType = parseContentType(headers['content-type']);
-  if (contentType !== undefined) request.contentType = contentType;
   if (parseClosed(headers['stream-closed'] as string | undefined)) request.close = true;
   const streamSeq = parseStreamSeq(headers['stream-seq'] as string | undefined);
   if (streamSeq !== undefined) request.streamSeq = streamSeq;

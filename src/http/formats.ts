@@ -1,5 +1,5 @@
 import { Buffer, isUtf8 } from 'node:buffer';
-import type { After, Format } from '../follow/index.js';
+import { type After, type Format, unfinishedCharacter } from '../follow/index.js';
 import { encodeChunk } from '../wire/chunked.js';
 import { formatOffset } from '../wire/offset.js';
 import { BINARY, encodeFrame, frameHeaderLength, TEXT, writeFrame } from '../wire/websocket.js';
@@ -10,7 +10,7 @@ export const raw: Format = { name: 'raw', encode: (data) => data };
 /** WebSocket messages: text where the bytes are UTF-8, else binary. */
 export const webSocketTextOrBinary: Format = {
   name: 'websocket text or binary',
-  wholeCharacters: true,
+  unfinished: unfinishedCharacter,
   encode: (data) => (data.length === 0 ? data : encodeFrame(isUtf8(data) ? TEXT : BINARY, data)),
 };
 

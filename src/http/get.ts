@@ -5,13 +5,16 @@ import { formatOffset } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import { parseRange } from './range.js';
-import { read } from './read.js';
+import { read, readTail } from './read.js';
 import type { StreamRoute } from './route.js';
 import { baseFields, positionFields } from './stream-fields.js';
 
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
 export const get: StreamHandler = async (exchange) => {
-  const info = await exchange.context.store.stat(exchange.route.stream);
+  const { req, route, context } = exchange;
+  const { store } = context;
+  // A `HEAD` only looks: it is no use of the stream that would put off its expiry.
+  const info = req.method === 'HEAD' ? await store.stat(route.stream) : await readTail(store, route.stream);
   // The messages of a JSON stream are read as an array.
   if (info.json) await read(exchange);
   else await sendContent(exchange, info, 0);
@@ -27,7 +30,8 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
   if (from > tail) {
     throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
   }
-  const tag = `"${info.id}:${from}:${tail}${info.closed ? ':c' : ''}"`;
+  // The lines of a JSON stream are not the array that others get of it.
+  const tag = `"${info.id}:${from}:${tail}${info.json ? ':lines' : ''}${info.closed ? ':c' : ''}"`;
   const fields = [...baseFields, 'ETag', tag, 'Cache-Control', 'no-cache'];
   if (matchesEntityTag(req.headers['if-none-match'], tag)) {
     res.writeHead(304, [...fields, ...positionFields({ offset: tail, upToDate: true, closed: info.closed })]).end();

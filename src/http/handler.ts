@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MillraceError } from '../errors.js';
 import { createFollowEngine, type FollowEngineLimits, followEngineLimits } from '../follow/index.js';
@@ -11,6 +12,7 @@ import { createHeartbeat } from './heartbeat.js';
 import { type HttpLimits, httpLimits } from './limits.js';
 import { sendProblem } from './problem.js';
 import { isBelow, parseRoute, type Route } from './route.js';
+import { refusalHeaders } from './stream-fields.js';
 import { createUpgrade } from './upgrade.js';
 
 /** Options of {@link createHandler}. */
@@ -120,7 +122,7 @@ export function createHandler(options: HandlerOptions): Handler {
     } catch (error) {
       // A client that went away in the middle has nobody to tell.
       if (res.destroyed) log.debug({ err: error }, 'a client went away');
-      else sendProblem({ req, res, context, ...(route === undefined ? {} : { route }) }, error);
+      else sendProblem({ req, res, context, ...(route === undefined ? {} : { route }) }, error, refusalHeaders(error));
     }
   };
 
@@ -132,7 +134,11 @@ export function createHandler(options: HandlerOptions): Handler {
         next?.();
         return false;
       }
-      void answer(req, res);
+      // Pipelined behind a request that is not answered yet (RFC 9112, section 9.3.2): what that one does comes first. Node
+      // gives a response its socket when it is its turn.
+      if (!res.socket && req.socket instanceof Socket && !req.socket.destroyed) {
+        res.once('socket', () => void answer(req, res));
+      } else void answer(req, res);
       return true;
     },
     upgrade(req, socket, head) {

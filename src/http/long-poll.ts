@@ -36,8 +36,10 @@ export const longPoll: StreamHandler = async (exchange) => {
 
 /** Follows from `start`, for one piece or until the time is over. */
 function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, start: number): void {
-  const { res, context } = exchange;
+  const { req, res, context } = exchange;
   const { info } = opened;
+  // Its own time is what counts, not that of an idle connection.
+  req.setTimeout(0);
   let following: Following | undefined;
   let over = false;
   const finish = (answer: () => void) => {

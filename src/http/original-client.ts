@@ -1,8 +1,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
-import type { FollowEnd, Format, Sink } from '../follow/index.js';
-import { incompleteTail } from '../follow/utf8.js';
+import { type FollowEnd, type Format, type Sink, unfinishedCharacter } from '../follow/index.js';
 import { encodeFrame, frameHeaderLength, TEXT, writeFrame } from '../wire/websocket.js';
 
 /**
@@ -21,14 +20,14 @@ const PING_EACH_BYTES = UNREAD_BYTES_MAX / 2;
 /** Text messages of at most {@link PAYLOAD_BYTES_MAX} bytes, cut between characters where the data is UTF-8. */
 export const originalText: Format = {
   name: 'websocket text for the original client',
-  wholeCharacters: true,
+  unfinished: unfinishedCharacter,
   encode(data) {
     if (data.length <= PAYLOAD_BYTES_MAX) return data.length === 0 ? data : encodeFrame(TEXT, data);
     const pieces: Uint8Array[] = [];
     let length = 0;
     for (let at = 0; at < data.length; ) {
       let end = Math.min(data.length, at + PAYLOAD_BYTES_MAX);
-      if (end < data.length) end -= incompleteTail(data.subarray(at, end));
+      if (end < data.length) end -= unfinishedCharacter(data.subarray(at, end));
       pieces.push(data.subarray(at, end));
       length += frameHeaderLength(end - at) + end - at;
       at = end;

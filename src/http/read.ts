@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
-import type { ReadResult, StreamInfo } from '../log/store.js';
+import type { ReadResult, Store, StreamInfo } from '../log/store.js';
 import { matchesEntityTag } from '../wire/headers.js';
 import { jsonArrayOf, jsonArrayPart } from '../wire/json.js';
 import { OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
@@ -19,7 +19,7 @@ export const read: StreamHandler = async (exchange) => {
   const start = startOffset(route.query) ?? 0;
   const { store, limits } = context;
   if (start === OFFSET_NOW) {
-    const { info } = await readTail(store, route.stream);
+    const info = await readTail(store, route.stream);
     const body = bodyOf(info, EMPTY);
     res.writeHead(200, [
       ...baseFields,
@@ -117,15 +117,10 @@ export function requireOffset(query: URLSearchParams): number | typeof OFFSET_NO
 }
 
 /** The stream's tail and state, as a read: unlike `stat` it counts as use, so that the stream does not expire. */
-async function readTail(
-  store: { stat(path: string): Promise<StreamInfo>; read: ReadTail },
-  path: string,
-): Promise<{ readonly info: StreamInfo }> {
+export async function readTail(store: Store, path: string): Promise<StreamInfo> {
   const { tail } = await store.stat(path);
-  return store.read(path, tail, { maxBytes: 1 });
+  return (await store.read(path, tail, { maxBytes: 1 })).info;
 }
-
-type ReadTail = (path: string, offset: number, options: { maxBytes: number }) => Promise<ReadResult>;
 
 /** What a reader gets of the stream's bytes: a JSON stream is an array of its messages. */
 export function bodyOf(info: StreamInfo, data: Uint8Array): Uint8Array {
@@ -162,11 +157,10 @@ function cacheControl(req: IncomingMessage, { data, info, closed }: Range): stri
   if (data.length === 0 && !closed) return 'no-cache';
   const { authorization, cookie } = req.headers;
   const scope = authorization === undefined && cookie === undefined ? 'public' : 'private';
-  let seconds = Math.min(CACHE_SECONDS_MAX, info.ttlSeconds ?? CACHE_SECONDS_MAX);
-  if (info.expiresAtMs !== undefined) {
-    seconds = Math.max(0, Math.min(seconds, Math.floor((info.expiresAtMs - Date.now()) / 1000)));
-  }
-  if (seconds < CACHE_SECONDS_MAX) return `${scope}, max-age=${seconds}`;
+  let lifeSeconds = info.ttlSeconds ?? Number.POSITIVE_INFINITY;
+  if (info.expiresAtMs !== undefined) lifeSeconds = Math.max(0, Math.floor((info.expiresAtMs - Date.now()) / 1000));
+  const seconds = Math.min(CACHE_SECONDS_MAX, lifeSeconds);
+  if (lifeSeconds < CACHE_SECONDS_MAX + STALE_SECONDS) return `${scope}, max-age=${seconds}`;
   return `${scope}, max-age=${seconds}, stale-while-revalidate=${STALE_SECONDS}`;
 }
 

@@ -47,7 +47,9 @@ export interface SubscriptionRoute extends Target {
 
 /** The request target as the server got it: a framework that mounts us may have shortened `req.url`. */
 export function requestTarget(req: IncomingMessage): string {
-  return (req as IncomingMessage & { originalUrl?: string }).originalUrl ?? req.url ?? '/';
+  const target = (req as IncomingMessage & { originalUrl?: string }).originalUrl ?? req.url ?? '/';
+  // A proxy may ask with the whole URL (RFC 9112, section 3.2.2).
+  return target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '');
 }
 
 /** Whether a request target lies below the prefix (`''` holds everything). */

@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache';
-import type { Format } from '../follow/index.js';
+import { type Format, unfinishedCharacter } from '../follow/index.js';
 import { nextCursor } from '../wire/cursor.js';
 import { OFFSET_NOW } from '../wire/offset.js';
 import { encodeSseData, formatSseControl, type SseEncoding, sseEncodingOf } from '../wire/sse.js';
@@ -44,10 +44,17 @@ function formatFor(encoding: SseEncoding, echoed: string | undefined): Format {
 
 const formats = new LRUCache<string, Format>({ max: 1000 });
 
+/** The two characters of a line break in two events would be two line breaks. */
+function unfinishedText(data: Uint8Array): number {
+  return data[data.length - 1] === CARRIAGE_RETURN ? 1 : unfinishedCharacter(data);
+}
+
+const CARRIAGE_RETURN = 0x0d;
+
 function sseFormat(encoding: SseEncoding, cursorMin: number): Format {
   return {
     name: `sse ${encoding}`,
-    wholeCharacters: encoding === 'text',
+    ...(encoding === 'text' ? { unfinished: unfinishedText } : {}),
     encode(data, { offset, upToDate, closed }) {
       if (data.length === 0 && !upToDate && !closed) return data;
       const cursor = String(Math.max(cursorMin, Number(nextCursor(undefined))));

@@ -169,8 +169,11 @@ function respondOn(req: IncomingMessage, socket: Duplex): ServerResponse {
   res.once('finish', () => {
     res.detachSocket(socket as Parameters<ServerResponse['detachSocket']>[0]);
     socket.end();
-    // The client is expected to hang up; what it still sends is read away so that its end is seen.
-    socket.resume();
   });
+  // What the client sends is read away so that its end is seen, be it before the response has ended or after.
+  socket.once('end', () => {
+    if (!res.writableFinished) socket.destroy();
+  });
+  socket.resume();
   return res;
 }

@@ -66,6 +66,11 @@ function sessionNow(core: Core, session: Session, data: Uint8Array, options: Ses
   try {
     core.checkOpen();
     session.checkAlive();
+    // A deletion is on its way: the session is over once it is committed, and goes on if it is taken back.
+    if (stream.gone !== undefined) {
+      const again = () => sessionNow(core, session, data, options);
+      return core.commits.settled(stream).then(again, again);
+    }
     checkSize(data, core.options.appendBytesMax);
     const request: Append = {
       data,

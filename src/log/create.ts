@@ -97,13 +97,15 @@ async function matches(core: Core, stream: Stream, options: CreateOptions): Prom
   const { contentType, ttlSeconds, expiresAtMs, closed = false, fork } = options;
   if (contentType !== undefined && mediaType(contentType) !== mediaType(stream.contentType)) return false;
   if (closed !== stream.next.closed) return false;
-  const inherits = fork !== undefined && ttlSeconds === undefined && expiresAtMs === undefined;
-  if (!inherits && (ttlSeconds !== stream.ttlSeconds || expiresAtMs !== stream.expiresAtMs)) return false;
-  if (fork === undefined || stream.fork === undefined) return fork === stream.fork;
+  if ((fork === undefined) !== (stream.fork === undefined)) return false;
+  const source = stream.fork === undefined ? undefined : sourceOf(core.streams, stream.fork);
+  const inherits = source !== undefined && ttlSeconds === undefined && expiresAtMs === undefined;
+  const end = inherits ? source : { ttlSeconds, expiresAtMs };
+  if (end.ttlSeconds !== stream.ttlSeconds || end.expiresAtMs !== stream.expiresAtMs) return false;
+  if (fork === undefined || stream.fork === undefined || source === undefined) return true;
   if (fork.path !== stream.fork.path) return false;
   // Without an offset the fork was made at the tail of that time, wherever the tail is now.
-  if (fork.offset === undefined && fork.subOffset === undefined) return true;
-  const source = sourceOf(core.streams, stream.fork);
+  if (fork.offset === undefined && (fork.subOffset ?? 0) === 0) return true;
   return (await resolveForkPoint(core.streams, source, fork)) === stream.fork.offset;
 }
 

@@ -4,6 +4,7 @@ import { readBytes } from './forks.js';
 import { checkStreamPath } from './path.js';
 import type { ReadOptions, ReadResult, StreamSubscription } from './store.js';
 import type { Stream } from './stream.js';
+import { notFound } from './streams.js';
 
 const EMPTY = new Uint8Array(0);
 const NEWLINE = 0x0a;
@@ -29,7 +30,11 @@ export async function read(core: Core, path: string, offset: number, options: Re
     options.signal?.throwIfAborted();
     return { data, next: offset + data.length, info: stream.info() };
   } catch (error) {
-    if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') core.fileChanged(stream);
+    if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') {
+      // Deleted while it was read, by a commit that is not over yet.
+      if (stream.gone === 'deleted') throw notFound(path);
+      core.fileChanged(stream);
+    }
     throw error;
   }
 }

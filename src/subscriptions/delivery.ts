@@ -2,15 +2,21 @@ import { isMillraceError } from '../errors.js';
 import type { Store } from '../log/index.js';
 import { describeStreams } from './describe.js';
 import type { Keys } from './keys.js';
-import { keyOf, type Subscription, type Wake } from './subscription.js';
+import { keyOf, type Link, type Subscription, type Wake } from './subscription.js';
 import { signToken } from './tokens.js';
 import { postWebhook } from './webhook.js';
 import { checkWebhookUrl } from './webhook-url.js';
 
-/** What became of telling somebody about a wake. `done`: a webhook says that it has done all of it already. */
+/** What became of telling somebody about a wake. `done`: what a webhook was told of, if it says that it has done it. */
 export type DeliveryOutcome =
-  | { readonly kind: 'delivered'; readonly done: boolean }
+  | { readonly kind: 'delivered'; readonly done?: readonly Told[] }
   | { readonly kind: 'failed'; readonly reason: string };
+
+/** A stream as it was told of: the link, since another stream may be at its path by now. */
+export interface Told {
+  readonly link: Link;
+  readonly tail: number;
+}
 
 export interface DeliveryOptions {
   readonly store: Store;
@@ -58,11 +64,12 @@ export class Delivery {
       if (isMillraceError(error)) return { kind: 'failed', reason: `wake stream ${config.wakeStream}: ${error.code}` };
       throw error;
     }
-    return { kind: 'delivered', done: false };
+    return { kind: 'delivered' };
   }
 
   async #post(subscription: Subscription, wake: Wake, keys: Keys): Promise<DeliveryOutcome> {
     const { key, config, rootUrl } = subscription;
+    const told = [...subscription.links.values()].map((link) => ({ link, tail: link.tail }));
     const body = JSON.stringify({
       subscription_id: key.id,
       wake_id: wake.id,
@@ -81,7 +88,7 @@ export class Delivery {
     if (response.status < 200 || response.status > 299) {
       return { kind: 'failed', reason: `the webhook answered ${response.status}` };
     }
-    return { kind: 'delivered', done: saysDone(response.body) };
+    return saysDone(response.body) ? { kind: 'delivered', done: told } : { kind: 'delivered' };
   }
 }
 

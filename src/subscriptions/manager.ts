@@ -95,9 +95,11 @@ export class SubscriptionManager {
   ): Promise<{ readonly subscription: Subscription; readonly created: boolean }> {
     await this.#ready;
     if (config.webhookUrl !== undefined) checkWebhookUrl(config.webhookUrl, this.#allowLoopback);
+    if (config.wakeStream !== undefined && config.streams.includes(config.wakeStream)) throw wakesItself();
     const name = keyOf(key);
-    const known = this.#table.get(key) ?? (await this.#creating.get(name));
-    if (known !== undefined) {
+    const existing = this.#table.get(key) ?? this.#creating.get(name);
+    if (existing !== undefined) {
+      const known = await existing;
       if (configHash(known.config) !== configHash(config)) {
         throw new MillraceError(
           'SUBSCRIPTION_EXISTS',
@@ -140,6 +142,7 @@ export class SubscriptionManager {
       for (const path of new Set(paths)) {
         const link = subscription.links.get(path);
         if (link?.explicit === true) continue;
+        if (path === subscription.config.wakeStream) throw wakesItself();
         const acked = link?.acked ?? (await this.#tailOf(key.root + path));
         links.push({ path, explicit: true, glob: link?.glob ?? subscription.matches(path), acked });
       }
@@ -337,12 +340,15 @@ export class SubscriptionManager {
       .catch((error: unknown) => this.#wakes.fail(error));
   }
 
-  /** A wake stream has come into being: announce what could not be announced without it. */
+  /**
+   * A wake stream has come into being: announce what could not be announced without it, and what was announced on one
+   * that was at its place before.
+   */
   #onWakeStream(path: string): void {
     for (const subscription of this.#table.values()) {
-      const { key, config, failures, wake } = subscription;
+      const { key, config, wake } = subscription;
       if (config.wakeStream === undefined || key.root + config.wakeStream !== path) continue;
-      if (failures > 0 && wake !== undefined && wake.holder === undefined) this.#wakes.deliver(subscription);
+      if (wake !== undefined && wake.holder === undefined) this.#wakes.deliver(subscription);
     }
   }
 
@@ -414,6 +420,11 @@ export class SubscriptionManager {
     if (count <= linksMax) return;
     throw new MillraceError('INVALID_REQUEST', `A subscription may have at most ${linksMax} streams.`, { linksMax });
   }
+}
+
+/** Each of its wakes would be an event of its own stream, and so cause the next. */
+function wakesItself(): MillraceError {
+  return new MillraceError('INVALID_REQUEST', 'A subscription cannot follow its own wake stream: leave it out.');
 }
 
 function requireType({ config }: Subscription, type: SubscriptionConfig['type']): void {

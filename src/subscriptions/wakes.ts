@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { isMillraceError } from '../errors.js';
-import type { Delivery, DeliveryOutcome } from './delivery.js';
+import type { Delivery, DeliveryOutcome, Told } from './delivery.js';
 import type { SubscriptionLimits } from './limits.js';
 import type { Log } from './log.js';
 import type { ChangeBody, Subscription } from './subscription.js';
@@ -109,10 +109,12 @@ export class Wakes {
       return;
     }
     const changes: ChangeBody[] = subscription.failures > 0 ? [{ kind: 'delivered' }] : [];
-    if (outcome.done) changes.push({ kind: 'acked', acks: subscription.wake.snapshot }, { kind: 'rested' });
+    if (outcome.done !== undefined) {
+      changes.push({ kind: 'acked', acks: acksOf(subscription, outcome.done) }, { kind: 'rested' });
+    }
     if (changes.length > 0) await this.#table.commit(subscription, changes);
     this.setTimer(subscription);
-    if (outcome.done) await this.wakeIfPending(subscription);
+    if (outcome.done !== undefined) await this.wakeIfPending(subscription);
   }
 
   async #onTimer(subscription: Subscription): Promise<void> {
@@ -131,6 +133,12 @@ export class Wakes {
       await this.wakeIfPending(subscription);
     } else this.setTimer(subscription);
   }
+}
+
+/** All that was told of and is still the same: a stream that took the place of a deleted one has yet to be told of. */
+function acksOf(subscription: Subscription, told: readonly Told[]): Record<string, number> {
+  const same = told.filter(({ link, tail }) => subscription.links.get(link.path) === link && tail > link.acked);
+  return Object.fromEntries(same.map(({ link, tail }) => [link.path, tail]));
 }
 
 /** 1 s, doubled with each failure up to 60 s, give or take a fifth (section 7.1). */

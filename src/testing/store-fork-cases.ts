@@ -51,6 +51,20 @@ export const forkCases: readonly CaseOfStore[] = [
     },
   },
   {
+    name: 'finds a fork again that was asked for in the same terms, and no other',
+    async run(store) {
+      await store.create('a', { data: bytes('hello') });
+      const asked = { fork: { path: 'a', subOffset: 0 } };
+      await store.create('f', asked);
+      await store.append('a', { data: bytes('!') });
+      assert.equal((await store.create('f', asked)).created, false);
+      assert.equal((await store.create('f', { fork: { path: 'a' } })).created, false);
+      await store.create('g', { fork: { path: 'a' }, ttlSeconds: 100 });
+      await rejects(store.create('g', { fork: { path: 'a' } }), 'STREAM_EXISTS');
+      await rejects(store.create('g', { ttlSeconds: 100 }), 'STREAM_EXISTS');
+    },
+  },
+  {
     name: 'refuses forks of nothing, beyond the tail, and of another type',
     async run(store) {
       await rejects(store.create('f', { fork: { path: 'a' } }), 'FORK_SOURCE_NOT_FOUND');

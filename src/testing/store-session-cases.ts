@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { bytes, contents, follow, nextEvent, rejects, text } from './store-harness.js';
+import { bytes, codeOf, contents, eventually, follow, nextEvent, rejects, text } from './store-harness.js';
 import type { CaseOfStore } from './store-suite.js';
 
 /** Exclusive appenders. */
@@ -144,6 +144,23 @@ export const sessionCases: readonly CaseOfStore[] = [
       await rejects(again.acquire('a', { producer: { id: 'p', epoch: 3 } }), 'PRODUCER_FENCED');
       const resumed = await again.acquire('a', { producer: { id: 'p', epoch: 4 } });
       assert.deepEqual(resumed.committed, { epoch: 3, seq: 2 });
+    },
+  },
+  {
+    name: 'ends a session in the middle of its appends when its stream is deleted',
+    async run(store) {
+      await store.create('source', { data: bytes('s') });
+      const session = await store.acquire('a', { create: { fork: { path: 'source' } } });
+      await store.delete('source');
+      void session.append(bytes('x'));
+      const deletion = store.delete('a');
+      const late = session.append(bytes('y'));
+      await rejects(late, 'SESSION_ENDED');
+      await deletion;
+      assert.equal(await session.ended, 'deleted');
+      await rejects(store.stat('a'), 'STREAM_NOT_FOUND');
+      // Nothing needs the source any more.
+      await eventually(async () => (await codeOf(store.stat('source'))) === 'STREAM_NOT_FOUND', 'the source is gone');
     },
   },
   {

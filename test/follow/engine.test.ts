@@ -5,6 +5,7 @@ import {
   type FollowEngine,
   type FollowEngineOptions,
   type Format,
+  unfinishedCharacter,
 } from '../../src/follow/index.js';
 import { type AppendSession, createMemoryStore, type Store } from '../../src/log/index.js';
 import { CollectingSink } from './collecting-sink.js';
@@ -184,7 +185,7 @@ describe('encodings', () => {
   });
 
   it('hold whole characters for formats that ask for them, and the offset before what is kept back', async () => {
-    const text: Format = { ...told, wholeCharacters: true };
+    const text: Format = { ...told, unfinished: unfinishedCharacter };
     const euro = Buffer.from('€');
     await store.create('a.txt', {
       contentType: 'text/plain',
@@ -201,7 +202,7 @@ describe('encodings', () => {
   });
 
   it('let what can never be a character through at the end', async () => {
-    const text: Format = { name: 'text', wholeCharacters: true, encode: (data) => data };
+    const text: Format = { name: 'text', unfinished: unfinishedCharacter, encode: (data) => data };
     await create('a.txt');
     const { sink } = await follow('a.txt', { format: text });
     await store.append('a.txt', { data: Buffer.from([0x41, 0xe2, 0x82]), close: true });

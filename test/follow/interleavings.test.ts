@@ -2,13 +2,13 @@ import { Buffer } from 'node:buffer';
 import { setImmediate as turn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { createFollowEngine, type Format } from '../../src/follow/index.js';
+import { createFollowEngine, type Format, unfinishedCharacter } from '../../src/follow/index.js';
 import { createMemoryStore, type Store } from '../../src/log/index.js';
 import { CollectingSink } from './collecting-sink.js';
 import { ScriptedStore } from './scripted-store.js';
 
 const raw: Format = { name: 'raw', encode: (data) => data };
-const characters: Format = { name: 'characters', wholeCharacters: true, encode: (data) => data };
+const characters: Format = { name: 'characters', unfinished: unfinishedCharacter, encode: (data) => data };
 /** Shows where each piece ends, so that a wrong offset is seen as well as a wrong byte. */
 const numbered: Format = {
   name: 'numbered',

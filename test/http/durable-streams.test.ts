@@ -47,6 +47,16 @@ async function others(): Promise<void> {
   await http.send('GET', '/a?offset=now');
 }
 
+describe('POST without a body', () => {
+  test('does not care about its type', async () => {
+    await http.send('PUT', '/a', TEXT);
+    expect((await http.send('POST', '/a', { 'Stream-Closed': 'true', 'Content-Type': 'garbage' })).status).toBe(204);
+    // An appender session is told how it stands with the stream, too.
+    const { status, headers } = await http.send('POST', '/a?verb=append', TEXT, 'x');
+    expect([status, headers['stream-closed']]).toEqual([409, 'true']);
+  });
+});
+
 describe('PUT', () => {
   test('gives the public URL as the location', async () => {
     await restartWith({ publicUrl: 'https://streams.example/', prefix: '/v1' });
@@ -273,6 +283,20 @@ describe('server-sent events', () => {
     for (const byte of Buffer.from('a€🙂b')) await store.append('a', { data: Uint8Array.of(byte) });
     await http.send('POST', '/a', { 'Stream-Closed': 'true' });
     expect(dataOf(await reading).join('')).toBe('a€🙂b');
+  });
+
+  test('never make two line breaks of one, wherever it is cut', async () => {
+    await http.send('PUT', '/a', TEXT);
+    const reading = until('"streamClosed":true');
+    await others();
+    for (const part of ['a\r', '\nb\r', 'c', `${'x'.repeat(99)}\r\n`, '\r']) {
+      await store.append('a', { data: Buffer.from(part) });
+      await others();
+    }
+    await http.send('POST', '/a', { 'Stream-Closed': 'true' });
+    const all = `a\nb\nc${'x'.repeat(99)}\n\n`;
+    expect(dataOf(await reading).join('')).toBe(all);
+    expect(dataOf(await until('"streamClosed":true')).join('')).toBe(all);
   });
 
   test('give an offset before a character that is not whole yet, and all of it to who comes back there', async () => {

@@ -117,6 +117,35 @@ describe('a plain GET', () => {
     ).rejects.toThrow('aborted');
   });
 
+  it('counts as use, a HEAD does not', async () => {
+    await server.store.create('read', { ttlSeconds: 1 });
+    await server.store.create('seen', { ttlSeconds: 1 });
+    const tag = (await ask(server, 'GET', '/read')).headers.etag as string;
+    const statuses: number[] = [];
+    for (let time = 0; time < 4; time++) {
+      await new Promise((resolve) => setTimeout(resolve, 400));
+      const headers: Record<string, string> = time % 2 === 0 ? {} : { 'If-None-Match': tag };
+      statuses.push((await ask(server, 'GET', '/read', { headers })).status);
+      await ask(server, 'HEAD', '/seen');
+    }
+    expect(statuses).toEqual([200, 304, 200, 304]);
+    expect((await ask(server, 'HEAD', '/seen')).status).toBe(404);
+  });
+
+  it('has a tag that is not that of the lines of the same messages', async () => {
+    await server.store.create('j', { contentType: 'application/json', data: Buffer.from('1\n2\n') });
+    const array = await ask(server, 'GET', '/j');
+    const lines = await ask(server, 'GET', '/j', {
+      headers: { 'X-Verb': 'follow', 'If-None-Match': array.headers.etag as string },
+    });
+    expect([lines.status, lines.text]).toEqual([200, '1\n2\n']);
+  });
+
+  it('may come with the whole URL, as a proxy sends it', async () => {
+    await server.store.create('foo', { data: Buffer.from('x') });
+    expect((await ask(server, 'GET', `${server.url}/foo?offset=-1`)).text).toBe('x');
+  });
+
   it('of a JSON stream is an array', async () => {
     await server.store.create('j', { contentType: 'application/json', data: Buffer.from('1\n2\n') });
     expect((await ask(server, 'GET', '/j')).text).toBe('[1,2]');

@@ -20,19 +20,22 @@ interface Description {
 }
 
 /** A webhook that answers as it is told and keeps what it got. */
-async function receiver(respond: (wake: Wake, count: number) => { status?: number; body?: object; location?: string }) {
+async function receiver(
+  respond: (wake: Wake, count: number) => { status?: number; body?: object; location?: string; afterMs?: number },
+) {
   const wakes: Wake[] = [];
   const waiting: (() => void)[] = [];
   const server = createServer(async (req, res) => {
     const wake = JSON.parse(await text(req)) as Wake;
     wakes.push(wake);
-    const { status = 200, body = {}, location } = respond(wake, wakes.length);
+    const { status = 200, body = {}, location, afterMs = 0 } = respond(wake, wakes.length);
+    for (const wakeUp of waiting.splice(0)) wakeUp();
+    if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
     res.writeHead(status, {
       'Content-Type': 'application/json',
       ...(location === undefined ? {} : { Location: location }),
     });
     res.end(JSON.stringify(body));
-    for (const wakeUp of waiting.splice(0)) wakeUp();
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   cleanups.push(async () => {
@@ -129,6 +132,38 @@ describe('webhook subscriptions', () => {
     await vi.waitFor(async () => {
       expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000005');
     });
+  });
+
+  test('leave alone what took the place of a stream that they did', async () => {
+    const hook = await receiver((_, count) => {
+      if (count > 1) return { body: { done: true } };
+      // While the first is being answered its stream goes, and another comes to its place.
+      return { body: { done: true }, afterMs: 150 };
+    });
+    await api('s', 'PUT', webhook(hook.url));
+    await put('events/a', 'x'.repeat(100));
+    await hook.received(1);
+    await fetch(`${served.url}/events/a`, { method: 'DELETE' });
+    await put('events/a', 'new data');
+    const second = await hook.received(2);
+    expect(second.streams).toMatchObject([{ acked_offset: '0000000000000000', tail_offset: '0000000000000008' }]);
+    await vi.waitFor(async () => {
+      expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000008');
+    });
+  });
+
+  test('have done all that they were told of, also what came after the wake', async () => {
+    const hook = await receiver((_, count) => (count === 1 ? { status: 500 } : { body: { done: true } }));
+    await api('s', 'PUT', webhook(hook.url));
+    await put('events/a', '12345');
+    await hook.received(1);
+    await post('events/a', '67890');
+    const second = await hook.received(2);
+    expect(second.streams[0]?.tail_offset).toBe('0000000000000010');
+    await vi.waitFor(async () => {
+      expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000010');
+    });
+    expect(hook.wakes).toHaveLength(2);
   });
 
   test('are tried again after failures, redirects included, with the same wake', async () => {
@@ -298,6 +333,32 @@ describe('pull-wake subscriptions', () => {
       expect(events[0]).toMatchObject({ type: 'wake', subscription_id: 'p', stream: 'events/a', generation: 1 });
     });
     await vi.waitFor(async () => expect((await describeOf('p')).status).toBe('active'));
+  });
+
+  test('announce again on a wake stream that took the place of the one that they used', async () => {
+    await put('wake', '');
+    await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake' });
+    await put('events/a', 'abc');
+    const announced = () =>
+      vi.waitFor(async () => expect(await (await fetch(`${served.url}/wake`)).text()).toContain('"type":"wake"'));
+    await announced();
+    await fetch(`${served.url}/wake`, { method: 'DELETE' });
+    await put('wake', '');
+    await announced();
+  });
+
+  test('cannot follow their own wake stream by name', async () => {
+    const config = { type: 'pull-wake', streams: ['wake'], wake_stream: 'wake' };
+    expect((await api('p', 'PUT', config)).status).toBe(400);
+    await api('p', 'PUT', { ...config, streams: ['jobs'] });
+    expect((await api('p/streams', 'POST', { streams: ['wake'] })).status).toBe(400);
+  });
+
+  test('of one id are made once, also when two ask at the same time', async () => {
+    const ask = (stream: string) =>
+      api('p', 'PUT', { type: 'pull-wake', streams: [stream], wake_stream: 'wake' }).then(({ status }) => status);
+    await restart();
+    expect((await Promise.all([ask('one'), ask('two')])).sort()).toEqual([201, 409]);
   });
 
   test('are not woken by their own wake stream', async () => {
