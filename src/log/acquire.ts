@@ -113,7 +113,7 @@ async function release(core: Core, session: Session): Promise<void> {
   const free = () => {
     if (stream.session !== session) return;
     endSession(stream, 'released');
-    stream.lastUsedMs = Math.max(stream.lastUsedMs, Date.now());
+    core.touch(stream);
     stream.publish(stream.tail, EMPTY);
   };
   barrier.onCommitted = free;

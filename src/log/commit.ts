@@ -7,8 +7,13 @@ import type { Stream, StreamSnapshot } from './stream.js';
 /** How many bytes one commit holds before the next one begins (a single larger append is a commit of its own). */
 export const COMMIT_BYTES_MAX = 8 * 1024 * 1024;
 
-/** What an operation weighs in memory besides its bytes, for the limits on what may be pending. */
+/** What an operation weighs besides its bytes (and, in the journal, its names). */
 const OPERATION_BYTES = 256;
+/** What a snapshot weighs besides its names, and each producer in it besides its id. */
+const SNAPSHOT_BYTES = 512;
+const SNAPSHOT_PRODUCER_BYTES = 96;
+/** Bytes of UTF-8 for a unit of UTF-16, at most. */
+const UTF8_BYTES_MAX = 3;
 
 const EMPTY = new Uint8Array(0);
 
@@ -29,6 +34,8 @@ export class Operation {
   streamSeq: string | undefined;
   /** Of `delete`. */
   soft = false;
+  /** Of `delete`: nobody ever saw the stream. */
+  voids = false;
   /** Of `create` (a fork's source). */
   source: Stream | undefined;
   /** Of `create` and `state`. */
@@ -47,6 +54,19 @@ export class Operation {
   get weight(): number {
     return this.data.length + OPERATION_BYTES;
   }
+
+  /** No less than what it takes in the journal. */
+  get journalBytes(): number {
+    const { producer, streamSeq, snapshot } = this;
+    let units = this.stream.path.length + (producer?.id.length ?? 0) + (streamSeq?.length ?? 0);
+    let bytes = this.data.length + OPERATION_BYTES;
+    if (snapshot !== undefined) {
+      units += snapshot.path.length + snapshot.contentType.length + (snapshot.fork?.path.length ?? 0);
+      for (const [id] of snapshot.producers) units += id.length;
+      bytes += SNAPSHOT_BYTES + SNAPSHOT_PRODUCER_BYTES * snapshot.producers.length;
+    }
+    return bytes + UTF8_BYTES_MAX * units;
+  }
 }
 
 /** What the engine does when a commit went through, or not. */
@@ -55,6 +75,8 @@ export interface CommitListener {
   visible(step: Step): void;
   /** The stream's accepted operations will not be committed; its next state is the committed one again. */
   rolledBack(stream: Stream, error: unknown): void;
+  /** The stream was never seen and is about to be removed: nobody is to take what there is of it for another one. */
+  vanishing(stream: Stream): void;
   /** The stream's file was changed by others: forget what memory knows of it. */
   forget(stream: Stream): void;
   /** Nothing can be committed any more. */
@@ -76,6 +98,11 @@ export class GroupCommit {
   #idle: (() => void)[] = [];
   #group = 0;
   #failure: Error | undefined;
+  /**
+   * By path: what voids a step that could not be carried out, and waits until the journal has room for it. Nothing else
+   * of the path may be committed before it, or it would void that, too.
+   */
+  readonly #held = new Map<string, Held>();
   /** Weight of all that is queued or being committed. */
   pendingBytes = 0;
 
@@ -91,10 +118,20 @@ export class GroupCommit {
       operation.reject(this.#failure);
       return;
     }
-    this.#queue.push(operation);
     const { stream } = operation;
+    const held = this.#held.size === 0 ? undefined : this.#held.get(stream.path);
+    if (held !== undefined) {
+      this.#takeBack(operation, held.error);
+      held.vanish();
+      return;
+    }
+    this.#queue.push(operation);
     stream.pending++;
     this.pendingBytes += operation.weight;
+    this.#start();
+  }
+
+  #start(): void {
     if (this.#running) return;
     this.#running = true;
     // After the event loop's turn, so that what other sockets have to say joins.
@@ -126,9 +163,15 @@ export class GroupCommit {
     return this.#failure;
   }
 
+  /** Whether the journal has steps that are void, and does not say so yet. */
+  get hasHeld(): boolean {
+    return this.#held.size > 0;
+  }
+
   /** Refuses everything from now on; what was accepted has been committed. */
   close(error: Error): void {
     this.#failure ??= error;
+    this.#letGo();
   }
 
   /** Refuses everything from now on, and what waits. */
@@ -139,6 +182,7 @@ export class GroupCommit {
     this.#queue = [];
     this.#listener.failed(error);
     this.#reject(queued, error);
+    this.#letGo();
   }
 
   readonly #run = async (): Promise<void> => {
@@ -165,7 +209,7 @@ export class GroupCommit {
     const queue = this.#queue;
     let bytes = 0;
     for (let count = 0; count < queue.length; count++) {
-      bytes += (queue[count] as Operation).weight;
+      bytes += (queue[count] as Operation).journalBytes;
       if (bytes > this.#commitBytesMax && count > 0) {
         this.#queue = queue.slice(count);
         return queue.slice(0, count);
@@ -271,22 +315,59 @@ export class GroupCommit {
     if (!created) kind = 'delete';
     else if (error.code === 'STREAM_FILE_CHANGED' || steps.some((step) => step.kind === 'state')) kind = 'forget';
     const voided = new Operation(kind, stream);
+    voided.voids = !created;
     const rejected: Operation[] = [];
     this.#drop(operations, new Set([stream.path]), error, error, rejected);
-    if (kind === 'state') voided.snapshot = stream.snapshot();
     if (kind === 'forget') this.#listener.forget(stream);
-    const settle = () => {
-      for (const operation of rejected) operation.reject(error);
+    const vanish = () => {
+      if (created) return;
+      stream.gone = 'deleted';
+      this.#listener.vanishing(stream);
     };
-    voided.resolve = settle;
+    vanish();
+    const settle = (reason: unknown) => {
+      for (const operation of rejected) operation.reject(reason);
+    };
+    const queue = () => {
+      if (kind === 'state') voided.snapshot = stream.snapshot();
+      this.#queue.unshift(voided);
+      stream.pending++;
+      this.pendingBytes += voided.weight;
+      this.#start();
+    };
+    voided.resolve = () => settle(error);
     voided.reject = (cause) => {
+      if (this.#failure !== undefined) return settle(cause);
+      if (cause instanceof MillraceError && cause.code === 'APPEND_TOO_LARGE') {
+        this.fail(storeFailed(cause));
+        return settle(this.#failure);
+      }
+      vanish();
       // The journal was full for a moment: nobody hears of it before the journal does.
-      if (this.#failure !== undefined) for (const operation of rejected) operation.reject(cause);
-      else setTimeout(() => this.push(voided), VOID_RETRY_MS);
+      const timer = setTimeout(() => {
+        this.#held.delete(stream.path);
+        queue();
+      }, VOID_RETRY_MS);
+      this.#held.set(stream.path, { error, timer, settle, vanish });
     };
-    this.#queue.unshift(voided);
-    stream.pending++;
-    this.pendingBytes += voided.weight;
+    queue();
+  }
+
+  /** The journal will not hear of what is void: nobody knows what became of it. */
+  #letGo(): void {
+    for (const { timer, settle } of this.#held.values()) {
+      clearTimeout(timer);
+      settle(this.#failure);
+    }
+  }
+
+  /** Takes one operation back that was not queued. */
+  #takeBack(operation: Operation, error: unknown): void {
+    const { stream, source } = operation;
+    if (source !== undefined) source.nextForks--;
+    stream.rollBack();
+    this.#listener.rolledBack(stream, error);
+    operation.reject(error);
   }
 
   /** Takes operations back, with everything queued for the same paths. */
@@ -331,6 +412,16 @@ export class GroupCommit {
   }
 }
 
+/** Something that is void, and waits to be journaled. */
+interface Held {
+  /** Why it is. */
+  readonly error: unknown;
+  readonly timer: NodeJS.Timeout;
+  readonly settle: (reason: unknown) => void;
+  /** Keeps hidden what was made of a stream that never came to be. */
+  readonly vanish: () => void;
+}
+
 /** How long the journal gets to find room for the record that voids others. */
 const VOID_RETRY_MS = 100;
 
@@ -355,7 +446,7 @@ function structuralStep(operation: Operation): Step {
     case 'state':
       return { kind: 'state', stream, operations, snapshot: operation.snapshot as StreamSnapshot };
     case 'delete':
-      return { kind: 'delete', stream, operations, soft };
+      return { kind: 'delete', stream, operations, soft, voids: operation.voids };
     case 'forget':
       return { kind: 'forget', stream, operations };
     default:

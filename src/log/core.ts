@@ -53,6 +53,7 @@ export class Core {
             deleted: (stream) => this.#deleted(stream),
           }),
         rolledBack: (stream, error) => this.#rolledBack(stream, error),
+        vanishing: (stream) => this.streams.add(stream),
         forget: (stream) => this.#forget(stream),
         failed: (error) => this.#failed(error),
         drained: () => this.admission.admit(),
@@ -64,7 +65,7 @@ export class Core {
       this.streams,
       medium,
       { intervalMs: options.expirySweepMs, streamsMax: options.expirySweepStreamsMax },
-      (stream) => this.expire(stream),
+      { expire: (stream) => this.expire(stream), touch: (stream) => this.touch(stream) },
     );
     this.failed = new Promise((resolve) => {
       this.#resolveFailed = resolve;
@@ -150,7 +151,8 @@ export class Core {
     this.#sweep.stop();
     this.admission.close(this.failure);
     await this.commits.idle();
-    const failedSince = this.commits.failure !== undefined;
+    // What is void, and not yet so in the journal, is left to the next start.
+    const failedSince = this.commits.failure !== undefined || this.commits.hasHeld;
     this.commits.close(closed);
     for (const stream of this.streams.values()) {
       endSession(stream, 'released');

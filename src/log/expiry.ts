@@ -11,6 +11,7 @@ export class ExpirySweep {
   readonly #medium: Medium;
   readonly #streamsMax: number;
   readonly #expire: (stream: Stream) => void;
+  readonly #touch: (stream: Stream) => void;
   readonly #timer: NodeJS.Timeout;
   #round: Iterator<Stream> | undefined;
   #busy = false;
@@ -20,12 +21,13 @@ export class ExpirySweep {
     streams: Streams,
     medium: Medium,
     options: { readonly intervalMs: number; readonly streamsMax: number },
-    expire: (stream: Stream) => void,
+    actions: { readonly expire: (stream: Stream) => void; readonly touch: (stream: Stream) => void },
   ) {
     this.#streams = streams;
     this.#medium = medium;
     this.#streamsMax = options.streamsMax;
-    this.#expire = expire;
+    this.#expire = actions.expire;
+    this.#touch = actions.touch;
     this.#timer = setInterval(() => this.#step(), options.intervalMs).unref();
   }
 
@@ -44,6 +46,8 @@ export class ExpirySweep {
         break;
       }
       if (value.isExpired(nowMs)) this.#expire(value);
+      // Also after a crash it is to live on from now.
+      else if (value.subscribers > 0 || value.session !== undefined) this.#touch(value);
     }
     if (!this.#busy) void this.#stepOutside(nowMs);
   }

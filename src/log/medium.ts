@@ -98,6 +98,8 @@ export interface DeleteStep {
   readonly kind: 'delete';
   readonly stream: Stream;
   readonly operations: Operation[];
+  /** It takes back a creation that was journaled and could not be carried out: nobody ever saw the stream. */
+  readonly voids: boolean;
   /** Keep the bytes for its forks. */
   readonly soft: boolean;
 }

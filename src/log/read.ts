@@ -54,7 +54,7 @@ export function subscribe(core: Core, path: string): StreamSubscription {
       if (released) return;
       released = true;
       stream.unsubscribe();
-      stream.lastUsedMs = Math.max(stream.lastUsedMs, Date.now());
+      core.touch(stream);
     },
   };
 }

@@ -114,6 +114,22 @@ export const lifetimeCases: readonly CaseOfStore[] = [
     },
   },
   {
+    name: 'remembers that a stream was followed and appended to for longer than it would have lived',
+    reopens: true,
+    async run(store, reopen) {
+      const { info } = await store.create('a', { ttlSeconds: 1 });
+      const { release } = await store.subscribe('a');
+      const session = await store.acquire('a');
+      await eventually(async () => Date.now() > info.createdAtMs + 1500, 'its time from creation is over');
+      release();
+      await session.release();
+      await store.close();
+      const again = await reopen(store);
+      assert.equal((await again.stat('a')).id, info.id);
+      await eventually(async () => (await codeOf(again.stat('a'))) === 'STREAM_NOT_FOUND', 'it is expired');
+    },
+  },
+  {
     name: 'remembers when a stream was used last',
     reopens: true,
     async run(store, reopen) {

@@ -112,6 +112,23 @@ describe('a journal with', () => {
     await rm(`${root}-journal`);
   });
 
+  it('files of another segment size is used again', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+    const copied = `${root}-left`;
+    made.push(root, copied);
+    const first = await createFileStore({ root, journalSegmentBytes: 5 * 1024 * 1024 });
+    await first.create('a');
+    for (let time = 0; time < 24; time++) await first.append('a', { data: Buffer.alloc(1024 * 1024, 'x') });
+    await first.close();
+    const second = await createFileStore({ root });
+    await second.append('a', { data: Buffer.from('safe') });
+    await cp(root, copied, { recursive: true });
+    await second.close();
+    const third = await createFileStore({ root: copied });
+    expect((await third.stat('a')).tail).toBe(24 * 1024 * 1024 + 4);
+    await third.close();
+  });
+
   it('records cut off keeps the store from starting, wherever the cut is', async () => {
     const root = await copy();
     const file = await journalFile(root);

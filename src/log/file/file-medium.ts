@@ -84,9 +84,8 @@ export class FileMedium implements Medium {
       this.#flushDue = false;
       await this.#journal.rotate();
     }
-    const needed = durable || steps.some(needsSync);
-    await this.#journal.write(steps, needed);
-    if (needed) for (const step of steps) storageOf(step.stream).inJournal = true;
+    const synced = await this.#journal.write(steps, () => durable || steps.some(needsSync));
+    if (synced) for (const step of steps) storageOf(step.stream).inJournal = true;
   }
 
   apply(step: Step): Promise<void> | undefined {

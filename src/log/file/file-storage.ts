@@ -160,6 +160,8 @@ export class FileStorage implements StreamStorage {
       throw this.#explain(error);
     } finally {
       this.#checkedAtMs = 0;
+      // A sync that came meanwhile has not covered all of it.
+      this.dataDirty = true;
     }
   }
 

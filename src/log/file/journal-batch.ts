@@ -22,6 +22,8 @@ export interface Deletion {
   /** Tells the stream's file from another one at its path. */
   readonly file?: string | undefined;
   readonly fork?: ForkLink | undefined;
+  /** The stream never came to be: its fork counts only where the same replay has counted it. */
+  readonly voids?: true | undefined;
 }
 
 /** The log sequence numbers and the time that a batch gets. */
@@ -77,7 +79,11 @@ export function planRecords(
       case 'delete': {
         // With what it was a fork of: its own files may be gone when the journal is replayed, and its source must still
         // learn that it has one fork less.
-        const deletion: Deletion = { file: names.fileMarkOf(stream), fork: stream.fork };
+        const deletion: Deletion = {
+          file: names.fileMarkOf(stream),
+          fork: stream.fork,
+          voids: step.voids || undefined,
+        };
         const body = deletion.file === undefined && deletion.fork === undefined ? undefined : toBody(deletion);
         add(stream, RecordType.delete, stream.tail, undefined, { soft: step.soft, body });
         break;

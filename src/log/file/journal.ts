@@ -41,6 +41,8 @@ export interface JournalOptions {
 interface Slot {
   readonly path: string;
   readonly fd: number;
+  /** What the file had when it was opened: more than `grown` where its last step is not a whole one. */
+  foundBytes: number;
   /** 0 while it is free. */
   number: number;
   /** Bytes that are on the disk, in whole steps, and of no meaning beyond the records. */
@@ -95,7 +97,7 @@ export class Journal {
     for (const { path, number, bytes } of start.slots) {
       // A header is always there to be overwritten.
       const grown = Math.max(grownBytes(bytes, options.segmentBytes), Math.min(bytes, SEGMENT_HEADER_BYTES));
-      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), number, grown });
+      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), foundBytes: bytes, number, grown });
     }
   }
 
@@ -115,19 +117,20 @@ export class Journal {
   }
 
   /**
-   * Writes the records of a batch, all or none, and syncs them if asked. Throws `STORE_FULL`, `STORE_UNAVAILABLE`
+   * Writes the records of a batch, all or none, and syncs them if `durable` says so; it is asked when they are written,
+   * since making room for them may begin a flush. Resolves with its answer. Throws `STORE_FULL`, `STORE_UNAVAILABLE`
    * where none of it remains; anything else is final.
    */
-  write(steps: readonly Step[], durable: boolean): Promise<void> | undefined {
+  async write(steps: readonly Step[], durable: () => boolean): Promise<boolean> {
     const { records, bytes } = planRecords(steps, this.#names, {
       lsn: this.#nextLsn,
       syncedLsn: this.#syncedLsn,
       timeMs: Date.now(),
     });
     // A commit of nothing but uses and barriers: there is nothing to write, and nobody waits for the disk.
-    if (records.length === 0) return undefined;
+    if (records.length === 0) return false;
     const room = this.#makeRoom(bytes);
-    if (room !== undefined) return room.then(() => this.#writeRecords(records, bytes, durable));
+    if (room !== undefined) await room;
     return this.#writeRecords(records, bytes, durable);
   }
 
@@ -180,7 +183,7 @@ export class Journal {
     }
   }
 
-  async #writeRecords(records: readonly PlannedRecord[], bytes: number, durable: boolean): Promise<void> {
+  async #writeRecords(records: readonly PlannedRecord[], bytes: number, durable: () => boolean): Promise<boolean> {
     const slot = this.#current as Slot;
     const start = this.#position;
     const { buffers, crc } = this.#encode(records);
@@ -202,7 +205,9 @@ export class Journal {
     this.#nextLsn += records.length;
     this.#unsynced = true;
     this.#growAhead(slot);
-    if (durable) await this.#sync(slot);
+    const sync = durable();
+    if (sync) await this.#sync(slot);
+    return sync;
   }
 
   async #sync(slot: Slot): Promise<void> {
@@ -288,6 +293,7 @@ export class Journal {
         slot = this.#slots.find((each) => each.number === 0);
       }
     }
+    await this.#cutToWholeSteps(slot);
     const header = encodeSegmentHeader({
       number: this.#segment + 1,
       firstLsn: this.#nextLsn,
@@ -315,6 +321,18 @@ export class Journal {
     if (before !== undefined) this.onFull();
   }
 
+  /** What an earlier use left in a part of a step is not to be taken for records of this one. */
+  async #cutToWholeSteps(slot: Slot): Promise<void> {
+    if (slot.foundBytes <= slot.grown) return;
+    try {
+      this.#fs.truncate(slot.fd, slot.grown);
+    } catch (error) {
+      throw diskError(error, 'The journal cannot use a file again');
+    }
+    await this.#syncFile(slot);
+    slot.foundBytes = slot.grown;
+  }
+
   #addSlot(): Slot {
     let index = this.#slots.length;
     for (;;) {
@@ -324,7 +342,8 @@ export class Journal {
         continue;
       }
       try {
-        const slot: Slot = { path, fd: this.#fs.open(path, O_RDWR | O_CREAT | O_NOFOLLOW), number: 0, grown: 0 };
+        const fd = this.#fs.open(path, O_RDWR | O_CREAT | O_NOFOLLOW);
+        const slot: Slot = { path, fd, foundBytes: 0, number: 0, grown: 0 };
         this.#slots.push(slot);
         this.#hasNewFile = true;
         return slot;

@@ -82,6 +82,8 @@ class Replay {
   readonly #parts: FileParts;
   readonly #byPath = new Map<string, Replayed>();
   readonly #deletions = new Map<string, Deletions>();
+  /** Ids of forks whose creation was counted at their source. */
+  readonly #counted = new Set<string>();
   readonly #segmentFiles = new Map<Segment, number>();
   #lastLsn = 0;
 
@@ -151,14 +153,16 @@ class Replay {
     };
     this.#byPath.set(record.path, stream);
     if (!included) addExtent(stream, record, segment);
-    if (state.fork !== undefined) this.#countFork(state.fork, record.lsn, 1);
+    if (state.fork !== undefined && this.#countFork(state.fork, record.lsn, 1)) this.#counted.add(record.id);
   }
 
-  #countFork(fork: ForkLink, lsn: number, by: 1 | -1): void {
+  /** Whether it was news to the source. */
+  #countFork(fork: ForkLink, lsn: number, by: 1 | -1): boolean {
     const source = this.#find(fork.path, fork.id);
-    if (source === undefined || lsn <= source.includedLsn) return;
+    if (source === undefined || lsn <= source.includedLsn) return false;
     source.state.forks += by;
     source.lsn = lsn;
+    return true;
   }
 
   /** Deletes what was only kept for forks that are gone. */
@@ -217,10 +221,10 @@ class Replay {
       this.#deletions.set(record.path, deletions);
     }
     deletions.ids.add(record.id);
-    const { file, fork }: Deletion = record.body === undefined ? {} : JSON.parse(bodyOf(record));
+    const { file, fork, voids }: Deletion = record.body === undefined ? {} : JSON.parse(bodyOf(record));
     if (file === undefined) deletions.unmarked = true;
     else deletions.marks.add(file);
-    if (fork !== undefined) this.#countFork(fork, record.lsn, -1);
+    if (fork !== undefined && (voids !== true || this.#counted.has(record.id))) this.#countFork(fork, record.lsn, -1);
   }
 
   /**
