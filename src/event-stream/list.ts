@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors.js';
 import { Bound } from './bound.js';
-import { WaitList } from './wait-list.js';
+import { NOT_WAITING, WaitList } from './wait-list.js';
 
 /** A run of events that is freed as a whole. Blocks are linked from older to newer only. */
 export interface Block<T> {
@@ -37,6 +37,8 @@ export class EventList<T> {
   closed = false;
   #tail: Block<T> = newBlock(0);
   readonly #bound: Bound<T> | undefined;
+  /** The promise of {@link more}, and the number of events at which it was made. */
+  #more: { readonly count: number; readonly promise: Promise<void> } | undefined;
 
   constructor(bufferSize: number, maxLag: number) {
     this.bufferSize = bufferSize;
@@ -71,6 +73,30 @@ export class EventList<T> {
   /** The place of the next event to be published. */
   tail(): Place<T> {
     return { block: this.#tail, index: this.#tail.values.length };
+  }
+
+  /**
+   * Resolves once there is an event more than now, or the stream is closed. All who ask in between share one promise,
+   * so that asking again costs nothing.
+   */
+  more(): Promise<void> {
+    const { count } = this;
+    if (this.#more?.count !== count) this.#more = { count, promise: this.#wait(count) };
+    return this.#more.promise;
+  }
+
+  #wait(count: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.waiters.add({
+        slot: NOT_WAITING,
+        wake: () => {
+          // The wake-up may be for an event that was there before the wait began.
+          if (this.count === count && !this.closed) return true;
+          resolve();
+          return false;
+        },
+      });
+    });
   }
 
   #grow(): void {

@@ -182,8 +182,8 @@ export class Position<T> {
 
   /** Resolves when the event of this position is published, or the stream is closed before that. Never rejects. */
   get ready(): Promise<void> {
-    // What is not ready is the tail, whichever position it is: all of them share the promise of the next wake-up.
-    return this.isReady ? Promise.resolve() : this.#list.waiters.next();
+    // What is not ready is the tail, whichever position it is: all of them share the promise of the next event.
+    return this.isReady ? Promise.resolve() : this.#list.more();
   }
 
   /**

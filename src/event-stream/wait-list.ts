@@ -24,7 +24,6 @@ export class WaitList {
   #empty = 0;
   #scheduled = false;
   #waking = false;
-  #next: Promise<void> | undefined;
 
   /** How many wait. */
   get size(): number {
@@ -41,21 +40,6 @@ export class WaitList {
     waiter.slot = NOT_WAITING;
     this.#empty++;
     if (!this.#waking) this.#compact();
-  }
-
-  /** Resolves at the next wake-up. All who ask before it share one promise, so that asking again costs nothing. */
-  next(): Promise<void> {
-    this.#next ??= new Promise((resolve) => {
-      this.add({
-        slot: NOT_WAITING,
-        wake: () => {
-          this.#next = undefined;
-          resolve();
-          return false;
-        },
-      });
-    });
-    return this.#next;
   }
 
   /** Wakes everybody in a microtask. Calls until then change nothing. */

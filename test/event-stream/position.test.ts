@@ -54,6 +54,35 @@ describe('a position', () => {
     expect(await isPending(stream.position().ready)).toBe(true);
   });
 
+  it('waits for its own event, whatever wake-ups are under way for older ones', async () => {
+    const stream = new EventStream<string>();
+    const reader = stream.subscribe();
+    const older = stream.position().ready;
+    const first = reader.next();
+    stream.publish('a');
+    // The readers of 'a' are about to be woken.
+    const position = stream.position();
+    const { ready } = position;
+    const next = position.next();
+    expect(ready).not.toBe(older);
+    expect(await isPending(next)).toBe(true);
+    expect(await isPending(ready)).toBe(true);
+    await Promise.all([older, first]);
+    stream.publish('b');
+    await ready;
+    expect((await next)?.value).toBe('b');
+  });
+
+  it('tells the end of a stream that is closed while a wake-up is under way', async () => {
+    const stream = new EventStream<string>();
+    const first = stream.subscribe().next();
+    stream.publish('a');
+    const next = stream.position().next();
+    stream.close();
+    expect(await next).toBeUndefined();
+    expect((await first).value).toBe('a');
+  });
+
   it('is ready, and empty, once the stream is closed before its event', async () => {
     const stream = new EventStream<number>();
     const position = stream.position();
