@@ -72,6 +72,8 @@ export function serveCommand(): Command {
 async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options);
   const interrupted = interruption();
+  // Whoever waited for our one line may be gone since: the clients are not.
+  process.stdout.on('error', () => undefined);
   try {
     const server = await start(options, log);
     announce(server, options);

@@ -48,6 +48,16 @@ describe('millrace append', () => {
     expect(await contentOf('/a.txt')).toBe('typed\nand more\n');
   });
 
+  it('appends all the same when nobody reads what it says', async () => {
+    const command = millrace('append', '-v', `${server.url}/a.txt`);
+    // Before it has said anything.
+    command.process.stdout?.destroy();
+    command.process.stderr?.destroy();
+    command.endInput('all of it');
+    expect(await command.exit).toBe(0);
+    expect(await contentOf('/a.txt')).toBe('all of it');
+  });
+
   it('closes the stream for good with --close', async () => {
     const command = millrace('append', '--close', `${server.url}/a.txt`);
     command.endInput('all');

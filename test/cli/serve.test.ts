@@ -49,6 +49,23 @@ describe('millrace serve', () => {
     expect(await readFile(join(root, 'a.txt'), 'utf8')).toBe('what was typed\n');
   });
 
+  it.each([['sentences'], ['JSON', '--json']])(
+    'serves on, and stops properly, when nobody reads its %s any more',
+    async (_, ...args) => {
+      const root = await temporaryDirectory();
+      const server = await serve('--root', root, '-v', ...args);
+      const appender = millrace('append', `${server.url}/a.txt`);
+      appender.type('what was typed\n');
+      await holds(`${server.url}/a.txt`, 15);
+      server.command.process.stdout?.destroy();
+      server.command.process.stderr?.destroy();
+      // It notices with what it says of its end.
+      server.command.kill('SIGTERM');
+      expect(await server.command.exit).toBe(0);
+      expect(await readFile(join(root, 'a.txt'), 'utf8')).toBe('what was typed\n');
+    },
+  );
+
   it('does not wait longer than --drain-ms for a client that does not end', async () => {
     const server = await serve('--memory', '--drain-ms', '200');
     // Half a request: the server can neither answer nor end it.
