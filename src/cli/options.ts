@@ -19,6 +19,9 @@ export function notesOfRetries(log: Log): (error: unknown, delayMs: number) => v
   };
 }
 
+/** The longest wait of a timer, in milliseconds; a longer one would end at once. */
+export const TIMER_MS_MAX = 0x7fffffff;
+
 /** An option whose value is a whole number of at least `min`. */
 export function wholeNumber(min: number, max: number = Number.MAX_SAFE_INTEGER): (text: string) => number {
   return (text) => {

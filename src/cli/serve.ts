@@ -10,7 +10,7 @@ import {
 import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
-import { jsonOption, verboseOption, wholeNumber } from './options.js';
+import { jsonOption, TIMER_MS_MAX, verboseOption, wholeNumber } from './options.js';
 
 interface ServeOptions extends LogOptions, LimitOptions {
   readonly root?: string;
@@ -38,12 +38,12 @@ const limitOptions: readonly Option[] = [
   limit('--frame-bytes-max <bytes>', 'largest WebSocket message', 1),
   limit('--followers-max <n>', 'followers at one time', 1),
   limit('--appenders-max <n>', 'appender sessions at one time', 1),
-  limit('--heartbeat-interval-ms <ms>', 'how often a WebSocket is pinged', 1),
-  limit('--drain-ms <ms>', 'how long clients may take to end when the server stops', 0),
+  limit('--heartbeat-interval-ms <ms>', 'how often a WebSocket is pinged', 1, TIMER_MS_MAX),
+  limit('--drain-ms <ms>', 'how long clients may take to end when the server stops', 0, TIMER_MS_MAX),
 ];
 
-function limit(flags: string, description: string, min: number): Option {
-  return new Option(flags, description).argParser(wholeNumber(min)).helpGroup('Limits:');
+function limit(flags: string, description: string, min: number, max?: number): Option {
+  return new Option(flags, description).argParser(wholeNumber(min, max)).helpGroup('Limits:');
 }
 
 /** `millrace serve`: a server with everything in it, until it is told to stop. */

@@ -46,14 +46,22 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   drainMs: 10_000,
 };
 
-/** Fills in the defaults. Errors: `INVALID_ARGUMENT` for what is not a whole number of at least 1. */
+/** The longest wait of a timer; a longer one would end at once. */
+const TIMER_MS_MAX = 0x7fffffff;
+
+/** A wait may be 0: then nothing is waited for. Nothing else works with 0 of it. */
+const MAY_BE_ZERO: ReadonlySet<string> = new Set<keyof HttpLimits>(['resumeGraceMs', 'drainMs']);
+
+/** Fills in the defaults. Errors: `INVALID_ARGUMENT`, which names the limit. */
 export function httpLimits(given: Partial<HttpLimits> = {}): HttpLimits {
   // What is there and undefined is not given.
   const entries = Object.entries(given).filter(([, value]) => value !== undefined);
   for (const [name, value] of entries) {
-    if (!Number.isSafeInteger(value) || value < 1) {
-      throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least 1, not ${value}.`);
-    }
+    const min = MAY_BE_ZERO.has(name) ? 0 : 1;
+    const max = name.endsWith('Ms') ? TIMER_MS_MAX : Number.MAX_SAFE_INTEGER;
+    if (Number.isSafeInteger(value) && value >= min && value <= max) continue;
+    const range = max === TIMER_MS_MAX ? `from ${min} to ${max}` : `of at least ${min}`;
+    throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number ${range}, not ${value}.`);
   }
   return { ...DEFAULT_HTTP_LIMITS, ...Object.fromEntries(entries) };
 }

@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.js';
-import { DEFAULT_HTTP_LIMITS, type HttpLimits } from '../http/index.js';
+import { DEFAULT_HTTP_LIMITS, type HttpLimits, httpLimits } from '../http/limits.js';
 
 /** Where the streams are kept, and where the server listens. Everything has a default. */
 export interface ServerConfig {
@@ -80,14 +80,10 @@ function checkPublicUrl(text: string | undefined): string | undefined {
 }
 
 function checkLimits(given: Partial<HttpLimits>): HttpLimits {
-  const limits: { -readonly [K in keyof HttpLimits]: HttpLimits[K] } = { ...DEFAULT_HTTP_LIMITS };
-  for (const [name, value] of Object.entries(given)) {
+  for (const name of Object.keys(given)) {
     if (!Object.hasOwn(DEFAULT_HTTP_LIMITS, name)) throw invalid(`There is no limit called ${name}.`);
-    if (value === undefined) continue;
-    // A wait may be 0: then nothing is waited for. Nothing else works with 0 of it.
-    limits[name as keyof HttpLimits] = checkWhole(name, value, name === 'drainMs' || name === 'resumeGraceMs' ? 0 : 1);
   }
-  return limits;
+  return httpLimits(given);
 }
 
 function checkWhole(name: string, value: number, min: number): number {

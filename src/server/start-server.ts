@@ -36,19 +36,21 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const config = checkConfig(options);
   const hub = openHub(config.hub, options.log);
   const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root);
-  const handler = createHandler({
-    store,
-    hub,
-    limits: config.limits,
-    subscriptions: { allowLoopback: config.webhooksToLoopback },
-    ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
-    ...(options.log === undefined ? {} : { log: options.log }),
-  });
-  const server = createServer(handler.request);
-  configureServer(server);
-  server.on('upgrade', handler.upgrade);
-  server.maxConnections = config.connectionsMax;
+  let made: Handler | undefined;
   try {
+    const handler = createHandler({
+      store,
+      hub,
+      limits: config.limits,
+      subscriptions: { allowLoopback: config.webhooksToLoopback },
+      ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+      ...(options.log === undefined ? {} : { log: options.log }),
+    });
+    made = handler;
+    const server = createServer(handler.request);
+    configureServer(server);
+    server.on('upgrade', handler.upgrade);
+    server.maxConnections = config.connectionsMax;
     await hub.connect();
     const url = await listen(server, config.host, config.port);
     let closing: Promise<void> | undefined;
@@ -63,7 +65,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     };
   } catch (error) {
     // The root must be free for the next try.
-    await handler.close({ drainMs: 0 });
+    await made?.close({ drainMs: 0 });
     await hub.close();
     await store.close();
     throw error;

@@ -79,6 +79,18 @@ describe('millrace serve', () => {
     client.destroy();
   });
 
+  it('waits for nobody with --drain-ms 0', async () => {
+    const server = await serve('--memory', '--drain-ms', '0');
+    const client = connect(Number(server.port), '127.0.0.1');
+    client.on('error', () => undefined);
+    client.write('PUT /a.txt HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nhalf');
+    await once(client, 'connect');
+    await (await fetch(`${server.url}/-/health`)).text();
+    server.command.kill('SIGTERM');
+    expect(await server.command.exit).toBe(0);
+    client.destroy();
+  });
+
   it('ends at once on a second Ctrl-C', async () => {
     const server = await serve('--memory', '-v', '--drain-ms', '600000');
     const client = connect(Number(server.port), '127.0.0.1');
@@ -165,6 +177,8 @@ describe('millrace serve', () => {
     ['--port', '70000'],
     ['--port', 'abc'],
     ['--drain-ms', '-1'],
+    ['--drain-ms', '2147483648'],
+    ['--heartbeat-interval-ms', '9999999999'],
     ['--followers-max', '0'],
     ['--no-such-option', '1'],
     ['--root', 'x', '--memory'],

@@ -14,12 +14,18 @@ describe('checkConfig', () => {
   });
 
   it('takes what is given, and leaves the other limits as they are', () => {
-    const config = checkConfig({ memory: true, host: '::', port: 0, limits: { drainMs: 0 }, connectionsMax: 5 });
+    const config = checkConfig({
+      memory: true,
+      host: '::',
+      port: 0,
+      limits: { drainMs: 0, resumeGraceMs: 0 },
+      connectionsMax: 5,
+    });
     expect(config).toMatchObject({
       root: undefined,
       host: '::',
       port: 0,
-      limits: { ...DEFAULT_HTTP_LIMITS, drainMs: 0 },
+      limits: { ...DEFAULT_HTTP_LIMITS, drainMs: 0, resumeGraceMs: 0 },
       connectionsMax: 5,
     });
   });
@@ -35,6 +41,9 @@ describe('checkConfig', () => {
     ['publicUrl', { publicUrl: 'https://streams.example/path' }],
     ['connectionsMax', { connectionsMax: 0 }],
     ['drainMs', { limits: { drainMs: -1 } }],
+    ['drainMs', { limits: { drainMs: 2 ** 31 } }],
+    ['heartbeatIntervalMs', { limits: { heartbeatIntervalMs: 9_999_999_999 } }],
+    ['longPollTimeoutMs', { limits: { longPollTimeoutMs: 0 } }],
     ['followersMax', { limits: { followersMax: 0 } }],
     ['bodyBytesMax', { limits: { bodyBytesMax: Number.NaN } }],
     ['noSuchLimit', { limits: { noSuchLimit: 1 } as Partial<HttpLimits> }],

@@ -42,6 +42,12 @@ describe('startServer', () => {
     expect((await fetch(`${second.url}/a.txt`)).status).toBe(404);
   });
 
+  it('takes 0 for a wait: then nothing is waited for', async () => {
+    const server = await start({ root: directory, port: 0, limits: { drainMs: 0, resumeGraceMs: 0 } });
+    await append(`${server.url}/a.txt`, 'x');
+    await server.close();
+  });
+
   it('gives up the root when it cannot listen', async () => {
     const taken = await start({ memory: true, port: 0 });
     const root = join(directory, 'streams');
