@@ -1,6 +1,7 @@
 import { InvalidArgumentError } from 'commander';
 import { WebSocket } from 'ws';
-import { type ErrorCode, errorCodes, MillraceError } from '../errors.js';
+import { DEFAULT_CONNECT_TIMEOUT_MS } from '../client/index.js';
+import { type ErrorCode, errorCodes, isMillraceError, MillraceError } from '../errors.js';
 import { createHub, type HubEvent, type Pattern } from '../hub/index.js';
 
 /**
@@ -24,9 +25,11 @@ export function openChannels(url: URL): ChannelSource {
   return url.protocol === 'http:' || url.protocol === 'https:' ? serverSource(url) : brokerSource(url);
 }
 
-/** A broker's or server's URL, for commander. */
+/** A broker's or server's URL as people type it, for commander: without a scheme, `http://` is meant. */
 export function channelsUrl(text: string): URL {
-  if (/^[a-z][a-z0-9+.-]*:/i.test(text) && URL.canParse(text)) return new URL(text);
+  // In `localhost:4437` the host looks like a scheme; `memory:` is the one that needs no slashes.
+  const url = /^([a-z][a-z0-9+.-]*:\/\/|memory:)/i.test(text) ? text : `http://${text}`;
+  if (URL.canParse(url)) return new URL(url);
   throw new InvalidArgumentError(
     'It must be a URL like http://localhost:4437 (a server) or redis://localhost (a broker).',
   );
@@ -49,17 +52,28 @@ function brokerSource(url: URL): ChannelSource {
 }
 
 function serverSource(base: URL): ChannelSource {
-  const place = (name: string, query: URLSearchParams) => `${base.href.replace(/\/$/, '')}/-/${name}?${query}`;
+  /** Below the server's own path; what its query holds, a token for instance, is kept. */
+  const place = (name: string, query: URLSearchParams) => {
+    const url = new URL(base);
+    url.pathname = `${base.pathname.replace(/\/$/, '')}/-/${name}`;
+    url.hash = '';
+    for (const [key, value] of query) url.searchParams.append(key, value);
+    return url;
+  };
   return {
     async publish(channel, message) {
-      const response = await fetch(place('publish', new URLSearchParams({ channel })), {
+      const request = {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(message),
-      }).catch((cause: unknown) => {
-        throw unreachable(base, cause);
-      });
-      if (!response.ok) throw refused(response.status, await response.text());
+        signal: AbortSignal.timeout(DEFAULT_CONNECT_TIMEOUT_MS),
+      };
+      try {
+        const response = await fetch(place('publish', new URLSearchParams({ channel })), request);
+        if (!response.ok) throw refused(response.status, await response.text());
+      } catch (cause) {
+        throw isMillraceError(cause) ? cause : unreachable(base, cause);
+      }
     },
     follow(targets, onEvent, onReady, signal) {
       const query = new URLSearchParams();
@@ -67,7 +81,9 @@ function serverSource(base: URL): ChannelSource {
         if (typeof target === 'string') query.append('channel', target);
         else query.append('pattern', target.pattern);
       }
-      return followServer(place('events', query).replace(/^http/, 'ws'), base, onEvent, onReady, signal);
+      const url = place('events', query);
+      url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:';
+      return followServer(url, base, onEvent, onReady, signal);
     },
     close: async () => {},
   };
@@ -75,14 +91,14 @@ function serverSource(base: URL): ChannelSource {
 
 /** The WebSocket protocol of docs/events.md. */
 function followServer(
-  url: string,
+  url: URL,
   base: URL,
   onEvent: (event: HubEvent) => Promise<void>,
   onReady: () => void,
   signal: AbortSignal,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const socket = new WebSocket(url, { perMessageDeflate: false });
+    const socket = new WebSocket(url, { perMessageDeflate: false, handshakeTimeout: DEFAULT_CONNECT_TIMEOUT_MS });
     const stop = () => {
       resolve();
       socket.close();
@@ -112,9 +128,18 @@ function followServer(
 }
 
 function unreachable(base: URL, cause: unknown): MillraceError {
-  const reason =
-    cause instanceof Error ? ((cause.cause as Error | undefined)?.message ?? cause.message) : String(cause);
-  return new MillraceError('CONNECTION_FAILED', `The server at ${base} cannot be reached: ${reason}`, {}, { cause });
+  return new MillraceError(
+    'CONNECTION_FAILED',
+    `The server at ${base} cannot be reached: ${reasonOf(cause)}`,
+    {},
+    { cause },
+  );
+}
+
+function reasonOf(cause: unknown): string {
+  if (!(cause instanceof Error)) return String(cause);
+  if (cause.name === 'TimeoutError') return `it did not answer within ${DEFAULT_CONNECT_TIMEOUT_MS} ms`;
+  return (cause.cause as Error | undefined)?.message ?? cause.message;
 }
 
 /** The error that a server's problem tells of. */

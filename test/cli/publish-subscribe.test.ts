@@ -1,9 +1,18 @@
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { BrokerMissing } from '../brokers/broker-process.js';
 import { startRedis } from '../brokers/start-redis.js';
 import { millrace, serve, stopAll } from './commands.js';
 
 afterEach(stopAll);
+
+/** Listens, and answers the port. */
+async function listening(server: Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return (server.address() as AddressInfo).port;
+}
 
 describe('millrace publish and subscribe, through a server', () => {
   it('carries messages as JSON, one a line', async () => {
@@ -29,13 +38,52 @@ describe('millrace publish and subscribe, through a server', () => {
     expect(await subscriber.exit).toBe(0);
   });
 
+  it('takes a URL without its scheme', async () => {
+    const { port } = await serve('--memory');
+    const subscriber = millrace('subscribe', '-v', `127.0.0.1:${port}`, 'chat');
+    await subscriber.notes('subscribed at');
+    expect(await millrace('publish', `localhost:${port}`, 'chat', '1').exit).toBe(0);
+    await subscriber.prints('1\n');
+  });
+
+  it('keeps the path and the query of the URL', async () => {
+    const asked: (string | undefined)[] = [];
+    const proxy = createServer((req, res) => {
+      asked.push(req.url);
+      res.writeHead(204).end();
+    }).on('upgrade', (req, socket) => {
+      asked.push(req.url);
+      socket.end('HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n');
+    });
+    const base = `http://127.0.0.1:${await listening(proxy)}/streams/?token=1`;
+    expect(await millrace('publish', base, 'a b', '1').exit).toBe(0);
+    expect(await millrace('subscribe', base, 'a b').exit).toBe(1);
+    expect(asked).toEqual(['/streams/-/publish?token=1&channel=a+b', '/streams/-/events?token=1&channel=a+b']);
+    proxy.close();
+  });
+
+  it('gives up on a server that takes connections and never answers', async () => {
+    const sockets = new Set<Socket>();
+    const silent = createTcpServer((socket) => sockets.add(socket.on('error', () => undefined)));
+    const url = `http://127.0.0.1:${await listening(silent)}`;
+    const commands = [millrace('publish', url, 'a', '1'), millrace('subscribe', url, 'a')];
+    for (const command of commands) {
+      expect(await command.exit).toBe(5);
+      expect(command.stderr).toMatch(/^millrace: .*\[CONNECTION_FAILED\]\n$/);
+    }
+    silent.close();
+    for (const socket of sockets) socket.destroy();
+  });
+
   it('says what is wrong, with an exit code for each kind', async () => {
     const { url } = await serve('--memory');
     const cases = [
       [['publish', url, 'a', 'no json'], 2, 'not JSON'],
       [['publish', url, '', '1'], 2, 'HUB_CHANNEL_INVALID'],
       [['publish', 'carrier://pigeon', 'a', '1'], 2, 'HUB_UNKNOWN_SCHEME'],
-      [['publish', 'nonsense', 'a', '1'], 2, 'must be a URL'],
+      [['publish', 'no url', 'a', '1'], 2, 'must be a URL'],
+      [['publish', '127.0.0.1:1', 'a', '1'], 5, 'CONNECTION_FAILED'],
+      [['publish', 'memory:', 'a', '1'], 0, ''],
       [['publish', 'http://127.0.0.1:1', 'a', '1'], 5, 'CONNECTION_FAILED'],
       [['publish', 'redis://127.0.0.1:1', 'a', '1'], 5, 'HUB_UNAVAILABLE'],
       [['subscribe', 'http://127.0.0.1:1', 'a'], 5, 'CONNECTION_FAILED'],
