@@ -27,6 +27,7 @@ export function exitCodeOf(error: unknown): number {
   if (!isMillraceError(error)) return EXIT.failed;
   switch (error.code) {
     case 'INVALID_ARGUMENT':
+    case 'INVALID_OFFSET':
     case 'HUB_UNKNOWN_SCHEME':
     case 'HUB_CHANNEL_INVALID':
       return EXIT.usage;

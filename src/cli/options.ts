@@ -35,17 +35,14 @@ export function wholeNumber(min: number, max: number = Number.MAX_SAFE_INTEGER):
 
 /** A stream's URL as people type it: without a scheme, `http://` is meant. */
 export function streamUrl(text: string): URL {
-  const url = tryUrl(text);
-  if (url !== null && (url.protocol === 'http:' || url.protocol === 'https:')) return url;
-  const guessed = /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? null : tryUrl(`http://${text}`);
-  if (guessed !== null && guessed.pathname !== '/') return guessed;
+  const given = tryUrl(text);
+  const isHttp = given?.protocol === 'http:' || given?.protocol === 'https:';
+  const url = isHttp || /^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? given : tryUrl(`http://${text}`);
+  // A server alone is no stream.
+  if (url !== null && /^https?:$/.test(url.protocol) && url.pathname !== '/') return url;
   throw new InvalidArgumentError('It must be the URL of a stream, like http://localhost:4437/foo.txt.');
 }
 
 function tryUrl(text: string): URL | null {
-  try {
-    return new URL(text);
-  } catch {
-    return null;
-  }
+  return URL.canParse(text) ? new URL(text) : null;
 }

@@ -18,6 +18,7 @@ describe('exit codes', () => {
     [new MillraceError('RESUME_FAILED', '', { retryMs: 60_000 }), EXIT.unreachable],
     [new MillraceError('RESUME_FAILED', ''), EXIT.failed],
     [new MillraceError('INVALID_ARGUMENT', ''), EXIT.usage],
+    [new MillraceError('INVALID_OFFSET', ''), EXIT.usage],
     [new MillraceError('STREAM_CLOSED', ''), EXIT.failed],
     [new Error('anything else'), EXIT.failed],
   ])('%o is %i', (error, code) => {

@@ -47,7 +47,7 @@ describe('millrace follow', () => {
     await append(`${server.url}/a.txt`, 'x');
     const cases: [args: string[], code: number, error: string][] = [
       [[`${server.url}/none.txt`], 3, 'STREAM_NOT_FOUND'],
-      [['--offset', 'abc', `${server.url}/a.txt`], 1, 'INVALID_OFFSET'],
+      [['--offset', 'abc', `${server.url}/a.txt`], 2, 'INVALID_OFFSET'],
       [['--offset', '0000000000000002', `${server.url}/a.txt`], 1, 'OFFSET_OUT_OF_RANGE'],
       [[`${server.url}/.hidden`], 1, 'INVALID_PATH'],
     ];
