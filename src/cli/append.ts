@@ -25,14 +25,26 @@ async function appendStandardInput(url: URL, options: AppendCommandOptions): Pro
   const log = createLog(options);
   const interrupted = interruption();
   log.info({}, `appending from stdin to ${url}`);
+  // Nothing is read before the stream is ours: until then there is nothing to bring to its end.
+  const connecting = new AbortController();
+  const giveUp = () => connecting.abort(interrupted.signal.reason);
+  interrupted.signal.addEventListener('abort', giveUp, { once: true });
+  async function* input() {
+    interrupted.signal.removeEventListener('abort', giveUp);
+    yield* standardInput(interrupted.signal);
+  }
   try {
     const settings: AppendOptions = {
       closeStream: options.close ?? false,
       onRetry: notesOfRetries(log),
+      signal: connecting.signal,
       ...(options.contentType === undefined ? {} : { contentType: options.contentType }),
     };
-    const { bytes, offset } = await append(url, standardInput(interrupted.signal), settings);
+    const { bytes, offset } = await append(url, input(), settings);
     log.info({ bytes, offset }, `finished appending from stdin to ${url}`);
+  } catch (error) {
+    if (!connecting.signal.aborted) throw error;
+    log.info({}, `stopped before the connection to ${url} was there: nothing was appended`);
   } finally {
     interrupted.stop();
     process.stdin.destroy();

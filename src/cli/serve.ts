@@ -1,8 +1,10 @@
 import { Command, Option } from 'commander';
+import { isMillraceError } from '../errors.js';
 import {
   DEFAULT_HOST,
   DEFAULT_PORT,
   DEFAULT_ROOT,
+  type Log,
   type RunningServer,
   type ServerConfig,
   startServer,
@@ -75,7 +77,8 @@ async function serve(options: ServeOptions): Promise<void> {
   // Whoever waited for our one line may be gone since: the clients are not.
   process.stdout.on('error', () => undefined);
   try {
-    const server = await start(options, log);
+    const server = await start(options, log, interrupted.signal);
+    if (server === undefined) return log.info({}, 'stopped before it was up');
     announce(server, options);
     const failure = await Promise.race([server.failed, aborted(interrupted.signal)]);
     if (failure === undefined) {
@@ -92,7 +95,8 @@ async function serve(options: ServeOptions): Promise<void> {
   }
 }
 
-async function start(options: ServeOptions, log: ReturnType<typeof createLog>): Promise<RunningServer> {
+/** Undefined when the process was asked to end before the server was up. */
+async function start(options: ServeOptions, log: Log, signal: AbortSignal): Promise<RunningServer | undefined> {
   const { root, memory, host, port, hub, publicUrl, webhooksToLoopback, connectionsMax } = options;
   const config: ServerConfig = {
     host,
@@ -106,9 +110,11 @@ async function start(options: ServeOptions, log: ReturnType<typeof createLog>): 
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
   };
   try {
-    return await startServer({ ...config, log });
+    return await startServer({ ...config, log, signal });
   } catch (error) {
-    throw new CommandFailed(EXIT.cannotStart, error);
+    if (signal.aborted) return undefined;
+    // Refused before anything was tried: what it names is an option of ours.
+    throw new CommandFailed(isMillraceError(error, 'INVALID_ARGUMENT') ? EXIT.usage : EXIT.cannotStart, error);
   }
 }
 

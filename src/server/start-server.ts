@@ -10,6 +10,8 @@ import { listen } from './listen.js';
 export interface ServerOptions extends ServerConfig {
   /** Default: nothing is logged. A pino logger fits. */
   readonly log?: Log;
+  /** Gives up starting when it aborts: the root is free again, and the promise is rejected with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /** A server that runs. */
@@ -34,10 +36,16 @@ export interface RunningServer {
  */
 export async function startServer(options: ServerOptions = {}): Promise<RunningServer> {
   const config = checkConfig(options);
+  const { signal } = options;
+  signal?.throwIfAborted();
   const hub = openHub(config.hub, options.log);
   const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root);
   let made: Handler | undefined;
+  // A hub that is closed connects no more: that ends the wait for its broker.
+  const giveUp = () => void hub.close();
+  signal?.addEventListener('abort', giveUp, { once: true });
   try {
+    signal?.throwIfAborted();
     const handler = createHandler({
       store,
       hub,
@@ -53,6 +61,8 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     server.maxConnections = config.connectionsMax;
     await hub.connect();
     const url = await listen(server, config.host, config.port);
+    if (signal?.aborted) server.close();
+    signal?.throwIfAborted();
     let closing: Promise<void> | undefined;
     return {
       url,
@@ -68,7 +78,10 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     await made?.close({ drainMs: 0 });
     await hub.close();
     await store.close();
+    signal?.throwIfAborted();
     throw error;
+  } finally {
+    signal?.removeEventListener('abort', giveUp);
   }
 }
 

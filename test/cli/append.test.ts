@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { millrace, type ServeCommand, serve, stopAll } from './commands.js';
+import { millrace, type ServeCommand, SilentServer, serve, stopAll } from './commands.js';
 
 let server: ServeCommand;
 beforeEach(async () => {
@@ -46,6 +46,17 @@ describe('millrace append', () => {
     expect(await command.exit).toBe(0);
     expect(command.stderr).toBe('');
     expect(await contentOf('/a.txt')).toBe('typed\nand more\n');
+  });
+
+  it.each(['SIGINT', 'SIGTERM'] as const)('ends at once on %s while it connects', async (signal) => {
+    const silent = new SilentServer();
+    const command = millrace('append', '-v', `http://127.0.0.1:${await silent.start()}/a.txt`);
+    command.type('never read');
+    await silent.connected();
+    command.kill(signal);
+    expect(await command.exit).toBe(0);
+    expect(command.stderr).toContain('nothing was appended');
+    silent.stop();
   });
 
   it('appends all the same when nobody reads what it says', async () => {

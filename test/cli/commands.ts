@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -126,6 +128,33 @@ export async function serve(...args: string[]): Promise<ServeCommand> {
   await command.prints('\n');
   const url = /http:\/\/[^ "]+/.exec(command.stdout.toString())?.[0] ?? '';
   return { command, url, port: new URL(url).port };
+}
+
+/** Listens, and answers the port. */
+export async function listening(server: Server): Promise<number> {
+  await once(server.listen(0, '127.0.0.1'), 'listening');
+  return (server.address() as AddressInfo).port;
+}
+
+/** A server of any protocol that takes connections and never answers. */
+export class SilentServer {
+  readonly #server = createServer((socket) => this.#sockets.add(socket.on('error', () => undefined)));
+  readonly #sockets = new Set<Socket>();
+
+  /** Answers the port. */
+  start(): Promise<number> {
+    return listening(this.#server);
+  }
+
+  /** Resolves when somebody has connected. */
+  async connected(): Promise<void> {
+    if (this.#sockets.size === 0) await once(this.#server, 'connection');
+  }
+
+  stop(): void {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
 }
 
 /** A directory for this test. */

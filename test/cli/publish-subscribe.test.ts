@@ -1,18 +1,10 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { BrokerMissing } from '../brokers/broker-process.js';
 import { startRedis } from '../brokers/start-redis.js';
-import { millrace, serve, stopAll } from './commands.js';
+import { listening, millrace, SilentServer, serve, stopAll } from './commands.js';
 
 afterEach(stopAll);
-
-/** Listens, and answers the port. */
-async function listening(server: Server): Promise<number> {
-  await once(server.listen(0, '127.0.0.1'), 'listening');
-  return (server.address() as AddressInfo).port;
-}
 
 describe('millrace publish and subscribe, through a server', () => {
   it('carries messages as JSON, one a line', async () => {
@@ -63,16 +55,14 @@ describe('millrace publish and subscribe, through a server', () => {
   });
 
   it('gives up on a server that takes connections and never answers', async () => {
-    const sockets = new Set<Socket>();
-    const silent = createTcpServer((socket) => sockets.add(socket.on('error', () => undefined)));
-    const url = `http://127.0.0.1:${await listening(silent)}`;
+    const silent = new SilentServer();
+    const url = `http://127.0.0.1:${await silent.start()}`;
     const commands = [millrace('publish', url, 'a', '1'), millrace('subscribe', url, 'a')];
     for (const command of commands) {
       expect(await command.exit).toBe(5);
       expect(command.stderr).toMatch(/^millrace: .*\[CONNECTION_FAILED\]\n$/);
     }
-    silent.close();
-    for (const socket of sockets) socket.destroy();
+    silent.stop();
   });
 
   it('says what is wrong, with an exit code for each kind', async () => {

@@ -6,7 +6,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
-import { millrace, millraceWith, serve, stopAll, temporaryDirectory } from './commands.js';
+import { millrace, millraceWith, SilentServer, serve, stopAll, temporaryDirectory } from './commands.js';
 
 afterEach(stopAll);
 
@@ -91,6 +91,18 @@ describe('millrace serve', () => {
     client.destroy();
   });
 
+  it.each(['SIGINT', 'SIGTERM'] as const)('ends at once on %s while it waits for its hub', async (signal) => {
+    const root = await temporaryDirectory();
+    const silent = new SilentServer();
+    const hub = `redis://127.0.0.1:${await silent.start()}`;
+    const command = millrace('serve', '--root', root, '--port', '0', '--hub', hub, '-v');
+    await silent.connected();
+    command.kill(signal);
+    expect(await command.exit).toBe(0);
+    expect(command.stderr).toBe('stopped before it was up\n');
+    silent.stop();
+  });
+
   it('ends at once on a second Ctrl-C', async () => {
     const server = await serve('--memory', '-v', '--drain-ms', '600000');
     const client = connect(Number(server.port), '127.0.0.1');
@@ -159,7 +171,9 @@ describe('millrace serve', () => {
       [['--memory', '--host', '203.0.113.7'], 7, /no such address.*\[LISTEN_FAILED\]/],
       [['--root', join(directory, 'missing', 'root')], 7, /does not exist.*\[STORE_UNAVAILABLE\]/],
       [['--root', join(directory, 'file')], 7, /not a directory.*\[STORE_UNAVAILABLE\]/],
-      [['--root', ''], 7, /root must not be empty.*\[INVALID_ARGUMENT\]/],
+      [['--root', ''], 2, /root must not be empty.*\[INVALID_ARGUMENT\]/],
+      [['--memory', '--host', ''], 2, /host must not be empty.*\[INVALID_ARGUMENT\]/],
+      [['--memory', '--public-url', 'foo'], 2, /publicUrl must be.*\[INVALID_ARGUMENT\]/],
     ];
     for (const [args, code, message] of cases) {
       const command = millrace('serve', ...(args.includes('--port') ? [] : ['--port', '0']), ...args);
@@ -201,7 +215,15 @@ describe('millrace', () => {
   });
 
   it('refuses what it does not know', async () => {
-    for (const args of [[], ['frobnicate'], ['append'], ['follow', 'not a url'], ['append', 'ftp://localhost/a']]) {
+    for (const args of [
+      [],
+      ['frobnicate'],
+      ['append'],
+      ['follow', 'not a url'],
+      ['follow', 'http://localhost'],
+      ['follow', 'localhost:4437/'],
+      ['append', 'ftp://localhost/a'],
+    ]) {
       const command = millrace(...args);
       expect(await command.exit, args.join(' ')).toBe(2);
       expect(command.stderr).not.toBe('');

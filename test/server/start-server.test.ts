@@ -1,4 +1,6 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -46,6 +48,23 @@ describe('startServer', () => {
     const server = await start({ root: directory, port: 0, limits: { drainMs: 0, resumeGraceMs: 0 } });
     await append(`${server.url}/a.txt`, 'x');
     await server.close();
+  });
+
+  it('gives up starting when its signal aborts, and frees the root', async () => {
+    const silent = createServer();
+    await once(silent.listen(0, '127.0.0.1'), 'listening');
+    const hub = `redis://127.0.0.1:${(silent.address() as AddressInfo).port}`;
+    const reason = new Error('never mind');
+    const given = new AbortController();
+    const started = startServer({ root: directory, port: 0, hub, signal: given.signal });
+    started.catch(() => undefined);
+    const [socket] = (await once(silent, 'connection')) as [Socket];
+    given.abort(reason);
+    await expect(started).rejects.toBe(reason);
+    await expect(startServer({ root: directory, port: 0, signal: given.signal })).rejects.toBe(reason);
+    await start({ root: directory, port: 0 });
+    socket.destroy();
+    silent.close();
   });
 
   it('gives up the root when it cannot listen', async () => {
