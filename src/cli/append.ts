@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import { type AppendOptions, append } from '../client/index.js';
+import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
 import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.js';
@@ -44,7 +45,8 @@ async function appendStandardInput(url: URL, options: AppendCommandOptions): Pro
     log.info({ bytes, offset }, `finished appending from stdin to ${url}`);
   } catch (error) {
     if (!connecting.signal.aborted) throw error;
-    log.info({}, `stopped before the connection to ${url} was there: nothing was appended`);
+    const why = `interrupted before the connection to ${url} was there: nothing was appended`;
+    throw new CommandFailed(EXIT.interrupted, new Error(why, { cause: error }));
   } finally {
     interrupted.stop();
     process.stdin.destroy();

@@ -18,7 +18,7 @@ export const EXIT = {
   storeFailed: 6,
   /** The server could not start: port, root directory, lock, journal. */
   cannotStart: 7,
-  /** A second Ctrl-C: ended at once, unfinished. */
+  /** Ended by a signal, unfinished: a second Ctrl-C, or one that came before there was anything to finish. */
   interrupted: 130,
 } as const;
 

@@ -54,7 +54,7 @@ describe('millrace append', () => {
     command.type('never read');
     await silent.connected();
     command.kill(signal);
-    expect(await command.exit).toBe(0);
+    expect(await command.exit).toBe(130);
     expect(command.stderr).toContain('nothing was appended');
     silent.stop();
   });
