@@ -152,7 +152,9 @@ function parseServerMessage(text: string): ServerMessage | undefined {
   }
   switch (message?.type) {
     case 'welcome':
-      return typeof message.offset === 'string' && typeof message.contentType === 'string'
+      return typeof message.offset === 'string' &&
+        typeof message.contentType === 'string' &&
+        typeof message.json === 'boolean'
         ? (message as unknown as ServerMessage)
         : undefined;
     case 'ack':

@@ -1,6 +1,5 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { Welcome } from '../wire/append-protocol.js';
-import { isJsonType } from '../wire/json.js';
 import { parseOffset } from '../wire/offset.js';
 import { type AppendConnection, connectAppend } from './append-connection.js';
 import {
@@ -129,8 +128,8 @@ export class Appender {
   async open(): Promise<void> {
     this.#options.signal?.throwIfAborted();
     try {
-      const { contentType } = await this.#connect();
-      const Frames = isJsonType(contentType) ? JsonFrames : FrameBuffer;
+      const { json } = await this.#connect();
+      const Frames = json ? JsonFrames : FrameBuffer;
       this.#buffer = new Frames(this.#frameBytesMax, (frame) => this.#queue.push(frame));
     } catch (error) {
       this.#fail(error);

@@ -92,6 +92,7 @@ class AppendConnection {
         type: 'welcome',
         offset: formatOffset(info.tail),
         contentType: info.contentType,
+        json: info.json,
         committed: committed ?? null,
       });
     }

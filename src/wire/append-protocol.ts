@@ -12,8 +12,13 @@ export interface Welcome {
   readonly type: 'welcome';
   /** The stream's tail. */
   readonly offset: string;
-  /** The stream's type: in a JSON stream each frame is JSON, so a client must not join what it was given to write. */
+  /** The stream's type. It does not tell whether the stream is a JSON stream: see `json`. */
   readonly contentType: string;
+  /**
+   * Whether this is a JSON stream, where each frame is JSON. A stream of type `application/json` may be bytes: a file
+   * put there by hand, or what an appender made without naming a type.
+   */
+  readonly json: boolean;
   /** With a producer: what it had committed before this session, `seq` -1 for nothing. */
   readonly committed: { readonly epoch: number; readonly seq: number } | null;
 }

@@ -153,6 +153,13 @@ describe('append', () => {
     expect(JSON.parse(await contentOf('/a.json'))).toEqual([{ n: 1 }, { n: 2 }, [3, 4], { n: 5 }]);
   });
 
+  it('keeps the bytes of a stream that is of a JSON type, and still bytes', async () => {
+    const bytes = '{"a": 1}\n{"b":2}\n';
+    for (const part of [Buffer.from(bytes), bytes]) await append(`${server.url}/a.json`, part);
+    expect(await head(`${server.url}/a.json`)).toMatchObject({ contentType: 'application/json' });
+    expect(await contentOf('/a.json')).toBe(bytes + bytes);
+  });
+
   it('says so when what is written to a JSON stream is not JSON', async () => {
     await create(`${server.url}/a.json`, { contentType: 'application/json' });
     await expect(append(`${server.url}/a.json`, 'not json')).rejects.toMatchObject({ code: 'INVALID_JSON' });

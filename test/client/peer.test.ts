@@ -47,6 +47,7 @@ const welcome = JSON.stringify({
   type: 'welcome',
   offset: '0000000000000000',
   contentType: 'text/plain',
+  json: false,
   committed: null,
 });
 const chunkBytes = 1024 * 1024;

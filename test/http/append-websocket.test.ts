@@ -184,6 +184,7 @@ describe('acknowledgements', () => {
       type: 'welcome',
       offset: '0000000000000005',
       contentType: expect.stringContaining('text/plain') as string,
+      json: false,
       committed: null,
     });
     for (let i = 0; i < 1000; i++) appender.ws.send(Buffer.from('x'));
