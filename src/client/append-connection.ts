@@ -154,7 +154,8 @@ function parseServerMessage(text: string): ServerMessage | undefined {
     case 'welcome':
       return typeof message.offset === 'string' &&
         typeof message.contentType === 'string' &&
-        typeof message.json === 'boolean'
+        typeof message.json === 'boolean' &&
+        Number.isSafeInteger(message.frameBytesMax)
         ? (message as unknown as ServerMessage)
         : undefined;
     case 'ack':

@@ -128,9 +128,10 @@ export class Appender {
   async open(): Promise<void> {
     this.#options.signal?.throwIfAborted();
     try {
-      const { json } = await this.#connect();
-      const Frames = json ? JsonFrames : FrameBuffer;
-      this.#buffer = new Frames(this.#frameBytesMax, (frame) => this.#queue.push(frame));
+      const { json, frameBytesMax } = await this.#connect();
+      const bytesMax = Math.min(this.#frameBytesMax, frameBytesMax);
+      const emit = (frame: Uint8Array) => this.#queue.push(frame);
+      this.#buffer = json ? new JsonFrames(bytesMax, frameBytesMax, emit) : new FrameBuffer(bytesMax, emit);
     } catch (error) {
       this.#fail(error);
       throw error;
@@ -140,7 +141,11 @@ export class Appender {
   /** Appends. A promise is returned only where the caller must wait, because too much is unacknowledged. */
   write(chunk: Uint8Array | string): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure.error;
-    this.#buffer.write(chunk);
+    try {
+      this.#buffer.write(chunk);
+    } catch (error) {
+      return this.#failAfterRest(error);
+    }
     this.#scheduleFlush();
     if (this.#queue.bytes + this.#buffer.bytes <= this.#unacknowledgedBytesMax) return undefined;
     this.#flush();
@@ -150,7 +155,11 @@ export class Appender {
 
   /** Waits until everything is durable, then gives the stream free. */
   async close(): Promise<AppendResult> {
-    this.#buffer.end();
+    try {
+      this.#buffer.end();
+    } catch (error) {
+      await this.#failAfterRest(error);
+    }
     await this.#settle();
     if (this.#closeStream) await this.#closeForGood();
     this.#closed = true;
@@ -196,6 +205,13 @@ export class Appender {
     if (this.#queue.empty) return;
     this.#settled ??= deferred();
     await this.#settled.promise;
+  }
+
+  /** Fails for something that cannot be sent, once all that was written before it is durable. */
+  async #failAfterRest(error: unknown): Promise<never> {
+    await this.#settle();
+    this.#fail(error);
+    throw error;
   }
 
   /** Everything before is durable already, so a broken connection cannot separate the closure from its data. */

@@ -5,7 +5,7 @@ const UTF8_BYTES_PER_UNIT_MAX = 3;
 
 /** Makes frames of what is written: as many writes as possible in one. */
 export interface FrameGatherer {
-  /** Bytes that were written and are in no frame yet. */
+  /** Bytes that were written, are in no frame yet, and would be sent by {@link flush}. */
   readonly bytes: number;
   write(chunk: Uint8Array | string): void;
   /** Emits what can be sent by now. */

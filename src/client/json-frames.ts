@@ -1,3 +1,4 @@
+import { MillraceError } from '../errors.js';
 import type { FrameGatherer } from './frame-buffer.js';
 
 const NEWLINE = 0x0a;
@@ -6,6 +7,8 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 /** Space, tab and carriage return: what may surround a message, and what a blank line is made of. */
 const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
+/** The brackets around the only line of a frame. */
+const BRACKETS_BYTES = 2;
 
 /**
  * Frames for a JSON stream, where each frame must be JSON. A string is one JSON text and becomes a frame as it is.
@@ -14,22 +17,32 @@ const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
  */
 export class JsonFrames implements FrameGatherer {
   readonly #frameBytesMax: number;
+  readonly #lineBytesMax: number;
   readonly #emit: (frame: Uint8Array) => void;
   #lines: Uint8Array[] = [];
   #linesBytes = 0;
   /** The beginning of a line whose end has not come. */
   #rest: Uint8Array[] = [];
   #restBytes = 0;
+  /** How many lines have ended. */
+  #ended = 0;
 
-  constructor(frameBytesMax: number, emit: (frame: Uint8Array) => void) {
+  /**
+   * Lines share a frame up to `frameBytesMax`; a longer line has one of its own, which the server takes up to
+   * `serverFrameBytesMax`.
+   */
+  constructor(frameBytesMax: number, serverFrameBytesMax: number, emit: (frame: Uint8Array) => void) {
     this.#frameBytesMax = frameBytesMax;
+    this.#lineBytesMax = serverFrameBytesMax - BRACKETS_BYTES;
     this.#emit = emit;
   }
 
+  /** Without the line that has not ended: no wait would make it any shorter. It has a limit of its own. */
   get bytes(): number {
-    return this.#linesBytes + this.#restBytes;
+    return this.#linesBytes;
   }
 
+  /** Errors: `APPEND_TOO_LARGE` for a line that no frame can hold; the lines before it are emitted. */
   write(chunk: Uint8Array | string): void {
     if (typeof chunk === 'string') {
       this.flush();
@@ -42,6 +55,7 @@ export class JsonFrames implements FrameGatherer {
       start = end + 1;
     }
     if (start < chunk.length) {
+      this.#checkLength(this.#restBytes + chunk.length - start);
       this.#rest.push(chunk.slice(start));
       this.#restBytes += chunk.length - start;
     }
@@ -72,6 +86,8 @@ export class JsonFrames implements FrameGatherer {
   }
 
   #endLine(end: Uint8Array): void {
+    this.#checkLength(this.#restBytes + end.length);
+    this.#ended++;
     const line = new Uint8Array(this.#restBytes + end.length);
     let used = 0;
     for (const part of [...this.#rest, end]) {
@@ -81,8 +97,20 @@ export class JsonFrames implements FrameGatherer {
     this.#rest = [];
     this.#restBytes = 0;
     if (line.every((byte) => BLANKS.has(byte))) return;
-    if (this.#linesBytes + line.length > this.#frameBytesMax) this.flush();
+    // With the brackets, and a comma behind each line that is there already.
+    const frameBytes = this.#linesBytes + this.#lines.length + line.length + BRACKETS_BYTES;
+    if (frameBytes > this.#frameBytesMax) this.flush();
     this.#lines.push(line);
     this.#linesBytes += line.length;
+  }
+
+  #checkLength(lineBytes: number): void {
+    if (lineBytes <= this.#lineBytesMax) return;
+    this.flush();
+    throw new MillraceError(
+      'APPEND_TOO_LARGE',
+      `Line ${this.#ended + 1} is longer than the ${this.#lineBytesMax} bytes that the server takes as one message: check that each message ends with a newline.`,
+      { line: this.#ended + 1, lineBytesMax: this.#lineBytesMax },
+    );
   }
 }

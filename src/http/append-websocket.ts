@@ -93,6 +93,7 @@ class AppendConnection {
         offset: formatOffset(info.tail),
         contentType: info.contentType,
         json: info.json,
+        frameBytesMax: this.#context.limits.frameBytesMax,
         committed: committed ?? null,
       });
     }

@@ -19,6 +19,8 @@ export interface Welcome {
    * put there by hand, or what an appender made without naming a type.
    */
   readonly json: boolean;
+  /** Most bytes of one frame: the server closes the socket at a larger one. */
+  readonly frameBytesMax: number;
   /** With a producer: what it had committed before this session, `seq` -1 for nothing. */
   readonly committed: { readonly epoch: number; readonly seq: number } | null;
 }

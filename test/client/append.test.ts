@@ -160,6 +160,28 @@ describe('append', () => {
     expect(await contentOf('/a.json')).toBe(bytes + bytes);
   });
 
+  it('does not wait for ever for a line that is longer than what may be unacknowledged', async () => {
+    await create(`${server.url}/a.json`, { contentType: 'application/json' });
+    const line = Buffer.from(`"${'x'.repeat(5_000)}"\n`);
+    const parts = [line.subarray(0, 2_000), line.subarray(2_000, 4_000), line.subarray(4_000), line];
+    await append(`${server.url}/a.json`, parts, { unacknowledgedBytesMax: 1_000 });
+    expect((await head(`${server.url}/a.json`)).offset).toBe('0000000000010006');
+  });
+
+  it('appends what stands before a line that the server would not take, and says which line that is', async () => {
+    await server.kill();
+    server = await startStreamServer({ store: server.store, limits: { frameBytesMax: 1_000 } });
+    await create(`${server.url}/a.json`, { contentType: 'application/json' });
+    const lines = Buffer.from(`1\n2\n"${'x'.repeat(1_000)}"\n4\n`);
+    for (const source of [lines, [lines.subarray(0, 600), lines.subarray(600)], lines.subarray(0, -3)]) {
+      await expect(append(`${server.url}/a.json`, source)).rejects.toMatchObject({
+        code: 'APPEND_TOO_LARGE',
+        details: { line: 3, lineBytesMax: 998 },
+      });
+    }
+    expect(JSON.parse(await contentOf('/a.json'))).toEqual([1, 2, 1, 2, 1, 2]);
+  });
+
   it('says so when what is written to a JSON stream is not JSON', async () => {
     await create(`${server.url}/a.json`, { contentType: 'application/json' });
     await expect(append(`${server.url}/a.json`, 'not json')).rejects.toMatchObject({ code: 'INVALID_JSON' });

@@ -2,9 +2,15 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { JsonFrames } from '../../src/client/json-frames.js';
 
-function framesOf(chunks: readonly (string | Uint8Array)[], frameBytesMax = 1_000): string[] {
+function framesOf(
+  chunks: readonly (string | Uint8Array)[],
+  frameBytesMax = 1_000,
+  serverFrameBytesMax = 10_000,
+): string[] {
   const frames: string[] = [];
-  const gatherer = new JsonFrames(frameBytesMax, (frame) => frames.push(Buffer.from(frame).toString()));
+  const gatherer = new JsonFrames(frameBytesMax, serverFrameBytesMax, (frame) =>
+    frames.push(Buffer.from(frame).toString()),
+  );
   for (const chunk of chunks) gatherer.write(chunk);
   gatherer.end();
   return frames;
@@ -49,5 +55,23 @@ describe('JsonFrames', () => {
   it('does not cut a message that is larger than a frame should be', () => {
     const long = JSON.stringify('x'.repeat(500));
     expect(framesOf([Buffer.from(`1\n${long}\n2\n`)], 100)).toEqual(['[1]', `[${long}]`, '[2]']);
+  });
+
+  it('makes no frame larger than it should be, brackets and commas included', () => {
+    const frames = framesOf([Buffer.from('1\n'.repeat(1_000))], 100);
+    expect(frames.flatMap((frame) => JSON.parse(frame) as unknown[])).toHaveLength(1_000);
+    expect(Math.max(...frames.map((frame) => frame.length))).toBeLessThanOrEqual(100);
+  });
+
+  it('refuses a line that no frame can hold as soon as it is too long, and emits those before it', () => {
+    const frames: string[] = [];
+    const gatherer = new JsonFrames(50, 100, (frame) => frames.push(Buffer.from(frame).toString()));
+    gatherer.write(Buffer.from('1\n'));
+    gatherer.write(Buffer.from('2'.repeat(98)));
+    expect(() => gatherer.write(Buffer.from('2'))).toThrow(
+      expect.objectContaining({ code: 'APPEND_TOO_LARGE', details: { line: 2, lineBytesMax: 98 } }),
+    );
+    expect(frames).toEqual(['[1]']);
+    expect(gatherer.bytes).toBe(0);
   });
 });

@@ -48,6 +48,7 @@ const welcome = JSON.stringify({
   offset: '0000000000000000',
   contentType: 'text/plain',
   json: false,
+  frameBytesMax: 16 * 1024 * 1024,
   committed: null,
 });
 const chunkBytes = 1024 * 1024;

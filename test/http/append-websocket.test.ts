@@ -185,6 +185,7 @@ describe('acknowledgements', () => {
       offset: '0000000000000005',
       contentType: expect.stringContaining('text/plain') as string,
       json: false,
+      frameBytesMax: 16 * 1024 * 1024,
       committed: null,
     });
     for (let i = 0; i < 1000; i++) appender.ws.send(Buffer.from('x'));
