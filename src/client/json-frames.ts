@@ -7,6 +7,8 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 /** Space, tab and carriage return: what may surround a message, and what a blank line is made of. */
 const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+
 /** The brackets around the only line of a frame. */
 const BRACKETS_BYTES = 2;
 
@@ -42,7 +44,10 @@ export class JsonFrames implements FrameGatherer {
     return this.#linesBytes;
   }
 
-  /** Errors: `APPEND_TOO_LARGE` for a line that no frame can hold; the lines before it are emitted. */
+  /**
+   * Errors: `INVALID_JSON` for a line that is not JSON, `APPEND_TOO_LARGE` for one that no frame can hold. The lines
+   * before it are emitted.
+   */
   write(chunk: Uint8Array | string): void {
     if (typeof chunk === 'string') {
       this.flush();
@@ -79,7 +84,7 @@ export class JsonFrames implements FrameGatherer {
     this.#emit(frame);
   }
 
-  /** The last line may lack its newline. */
+  /** The last line may lack its newline. Errors: as {@link write}. */
   end(): void {
     this.#endLine(new Uint8Array(0));
     this.flush();
@@ -97,11 +102,27 @@ export class JsonFrames implements FrameGatherer {
     this.#rest = [];
     this.#restBytes = 0;
     if (line.every((byte) => BLANKS.has(byte))) return;
+    this.#checkJson(line);
     // With the brackets, and a comma behind each line that is there already.
     const frameBytes = this.#linesBytes + this.#lines.length + line.length + BRACKETS_BYTES;
     if (frameBytes > this.#frameBytesMax) this.flush();
     this.#lines.push(line);
     this.#linesBytes += line.length;
+  }
+
+  /** Each line by itself: with commas between them, `1,2` or two halves of an object would pass for other messages. */
+  #checkJson(line: Uint8Array): void {
+    try {
+      JSON.parse(utf8.decode(line));
+    } catch (cause) {
+      this.flush();
+      throw new MillraceError(
+        'INVALID_JSON',
+        `Line ${this.#ended} is not valid JSON in UTF-8: each line of bytes must be one JSON value.`,
+        { line: this.#ended },
+        { cause },
+      );
+    }
   }
 
   #checkLength(lineBytes: number): void {

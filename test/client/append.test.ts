@@ -182,6 +182,27 @@ describe('append', () => {
     expect(JSON.parse(await contentOf('/a.json'))).toEqual([1, 2, 1, 2, 1, 2]);
   });
 
+  it('names the NDJSON line that is not JSON, and appends those before it', async () => {
+    for (const [i, bad] of ['1,2\n', '{"a":1\n"b":2}\n', '[1\n2]\n', '{"cut":'].entries()) {
+      const url = `${server.url}/${i}.json`;
+      await create(url, { contentType: 'application/json' });
+      const source = [Buffer.from('"before"\n'), Buffer.from(bad)];
+      await expect(append(url, source, { closeStream: true })).rejects.toMatchObject({
+        code: 'INVALID_JSON',
+        details: { line: 2 },
+      });
+      expect(JSON.parse(Buffer.from((await read(url)).data).toString())).toEqual(['before']);
+      const stream = await openAppend(url);
+      const writer = stream.getWriter();
+      writer.closed.catch(() => undefined);
+      await expect(writer.write(Buffer.from(`"again"\n${bad.replace(/\n?$/, '\n')}`))).rejects.toMatchObject({
+        code: 'INVALID_JSON',
+      });
+      await append(url, '"free"');
+      expect(JSON.parse(Buffer.from((await read(url)).data).toString())).toEqual(['before', 'again', 'free']);
+    }
+  });
+
   it('says so when what is written to a JSON stream is not JSON', async () => {
     await create(`${server.url}/a.json`, { contentType: 'application/json' });
     await expect(append(`${server.url}/a.json`, 'not json')).rejects.toMatchObject({ code: 'INVALID_JSON' });

@@ -63,6 +63,27 @@ describe('JsonFrames', () => {
     expect(Math.max(...frames.map((frame) => frame.length))).toBeLessThanOrEqual(100);
   });
 
+  it.each([
+    ['two values', '1,2'],
+    ['half an object', '{"a":1'],
+    ['half an array', '[1'],
+    ['a comma', ','],
+    ['a byte order mark', '\ufeff1'],
+    ['what is not UTF-8', Buffer.from([0x22, 0xff, 0x22])],
+  ])('refuses a line that is %s, though it might fit between others, and emits those before it', (_what, line) => {
+    const frames: string[] = [];
+    const gatherer = new JsonFrames(1_000, 1_000, (frame) => frames.push(Buffer.from(frame).toString()));
+    const bytes = Buffer.concat([Buffer.from('1\n\n2\n'), Buffer.from(line as string), Buffer.from('\n"b":2}\n2]\n')]);
+    expect(() => gatherer.write(bytes)).toThrow(
+      expect.objectContaining({ code: 'INVALID_JSON', details: { line: 4 } }),
+    );
+    expect(frames).toEqual(['[1,2]']);
+  });
+
+  it('refuses a last line without its newline that is not JSON', () => {
+    expect(() => framesOf([Buffer.from('1\n{"a":')])).toThrow(expect.objectContaining({ code: 'INVALID_JSON' }));
+  });
+
   it('refuses a line that no frame can hold as soon as it is too long, and emits those before it', () => {
     const frames: string[] = [];
     const gatherer = new JsonFrames(50, 100, (frame) => frames.push(Buffer.from(frame).toString()));
