@@ -54,7 +54,9 @@ export async function connectAppend(url: URL, options: CheckedConnection): Promi
       `${url.host} does not speak ${APPEND_PROTOCOL}: it is no Millrace server, or an older one.`,
     );
   }
-  const timer = setTimeout(() => outcome.socket.terminate(), options.connectTimeoutMs);
+  const cut = () => outcome.socket.terminate();
+  const timer = setTimeout(cut, options.connectTimeoutMs);
+  options.signal?.addEventListener('abort', cut, { once: true });
   try {
     const welcome = await link.welcome.promise;
     return {
@@ -68,8 +70,12 @@ export async function connectAppend(url: URL, options: CheckedConnection): Promi
       },
       terminate: () => outcome.socket.terminate(),
     };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    throw error;
   } finally {
     clearTimeout(timer);
+    options.signal?.removeEventListener('abort', cut);
   }
 }
 

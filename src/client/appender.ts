@@ -262,7 +262,13 @@ export class Appender {
     }
     this.#backoff.connected();
     const before = this.#queue.bytes;
-    this.#queue.begin(epoch, connection.welcome.committed ?? undefined);
+    try {
+      this.#queue.begin(epoch, connection.welcome.committed ?? undefined);
+    } catch (error) {
+      // Nobody else knows of it: left open, it would keep the stream from all other appenders.
+      connection.terminate();
+      throw error;
+    }
     this.#connection = connection;
     this.#acknowledged(before, connection.welcome.offset);
     connection.attach({

@@ -311,5 +311,9 @@ describe.each(Object.entries(stores))('an appender whose connection breaks, %s',
     await server.store.close();
     server = await startStreamServer({ port });
     await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+    // Its last connection is gone as well: the stream is free.
+    await expect
+      .poll(() => append(`${server.url}/a.txt`, 'next').then(() => 'free', String), { timeout: 5_000 })
+      .toBe('free');
   });
 });

@@ -188,6 +188,17 @@ describe('a server that is not what it should be', () => {
     await expect(append(url, 'x', { connectTimeoutMs: 100 })).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
   });
 
+  it('says hello and nothing more: an aborted signal ends the wait for the welcome', async () => {
+    const controller = new AbortController();
+    let gone: Promise<unknown> | undefined;
+    const url = await peer((ws) => {
+      gone = new Promise((resolve) => ws.on('close', resolve));
+      setTimeout(() => controller.abort(new Error('enough')), 50);
+    });
+    await expect(append(url, 'x', { signal: controller.signal })).rejects.toThrow('enough');
+    await gone;
+  });
+
   it('goes silent: the connection is given up after two heartbeats, and made anew', async () => {
     let connections = 0;
     const url = await peer((ws) => {
