@@ -38,21 +38,24 @@ export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGe
   const { socket } = outcome;
   const abort = () => inlet.queue.end({ error: options.signal?.reason });
   options.signal?.addEventListener('abort', abort, { once: true });
+  if (options.signal?.aborted) abort();
+  let complete = false;
   try {
     for (;;) {
       const taken = await inlet.queue.take();
       if ('end' in taken) {
-        if (taken.end === 'complete') return;
-        throw taken.end.error;
+        if (taken.end !== 'complete') throw taken.end.error;
+        complete = true;
+        return;
       }
       yield* taken.chunks;
       inlet.resume();
     }
   } finally {
     options.signal?.removeEventListener('abort', abort);
-    // A paused socket would not see the other side's goodbye.
-    inlet.resume();
-    socket.close();
+    if (complete) socket.close();
+    // The server answers a goodbye behind all that it has sent, and nobody reads that any more.
+    else socket.terminate();
   }
 }
 

@@ -9,7 +9,7 @@ import {
 import { followOnce } from './follow-connection.js';
 import { isTransient, resumeFailed } from './problem.js';
 import { Backoff, checkBytes, wait } from './retry.js';
-import { decodeText } from './text.js';
+import { TextPieces } from './text.js';
 
 /** Options of {@link follow}. */
 export interface FollowOptions extends ConnectionOptions {
@@ -47,6 +47,11 @@ export class Follower implements AsyncIterable<Uint8Array> {
   readonly #options: CheckedConnection;
   readonly #backoff: Backoff;
   readonly #chunks: AsyncGenerator<Uint8Array, void, undefined>;
+  /** Ends all that is waited for: by the caller's signal, or because the reader leaves. */
+  readonly #ending = new AbortController();
+  #left = false;
+  /** Bytes of an unfinished character: they were taken, and no text has them yet. */
+  #heldBytes = 0;
   #offset: number | typeof OFFSET_NOW;
 
   constructor(url: string | URL, options: FollowOptions) {
@@ -61,26 +66,73 @@ export class Follower implements AsyncIterable<Uint8Array> {
 
   /** The token of the place after the last chunk that was taken: `follow(url, { offset })` goes on from there. */
   get offset(): string {
-    return this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset);
+    return this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset - this.#heldBytes);
   }
 
-  [Symbol.asyncIterator](): AsyncIterator<Uint8Array, void, undefined> {
-    return this.#chunks;
+  [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, undefined> {
+    return this.#leavable(this.#chunks);
   }
 
-  /** The same as text: no character is ever split between two chunks. {@link offset} counts all bytes taken for it. */
-  text(): AsyncIterable<string> {
-    return decodeText(this);
+  /**
+   * The same as text: no character is ever split between two chunks. {@link offset} then stands before a character
+   * whose last bytes have not come.
+   */
+  text(): AsyncIterableIterator<string, void, undefined> {
+    return this.#leavable(this.#readText());
+  }
+
+  /** A generator puts `return` behind the `next` that is waiting, which may wait for ever: this one ends that first. */
+  #leavable<T>(generator: AsyncGenerator<T, void, undefined>): AsyncIterableIterator<T, void, undefined> {
+    return {
+      next: () => generator.next(),
+      return: () => {
+        this.#left = true;
+        this.#ending.abort();
+        return generator.return();
+      },
+      [Symbol.asyncIterator]() {
+        return this;
+      },
+    };
+  }
+
+  async *#readText(): AsyncGenerator<string, void, undefined> {
+    const pieces = new TextPieces();
+    for await (const chunk of this.#chunks) {
+      const text = pieces.push(chunk);
+      this.#heldBytes = pieces.heldBytes;
+      if (text !== '') yield text;
+    }
+    // The rest of the character may come later: the offset stays before it.
+    const rest = pieces.end();
+    if (rest !== '' && !this.#left) yield rest;
   }
 
   async *#read(): AsyncGenerator<Uint8Array, void, undefined> {
     const { signal } = this.#options;
+    const abort = () => this.#ending.abort(signal?.reason);
+    signal?.addEventListener('abort', abort, { once: true });
+    if (signal?.aborted) abort();
+    try {
+      yield* this.#connections();
+    } catch (error) {
+      // Who has left is not told how it ended.
+      if (!this.#left) throw error;
+    } finally {
+      signal?.removeEventListener('abort', abort);
+    }
+  }
+
+  /** The data of one connection after the other. */
+  async *#connections(): AsyncGenerator<Uint8Array, void, undefined> {
+    const { signal } = this.#ending;
     let opened = false;
     for (;;) {
       let failure: unknown;
       try {
         const chunks = followOnce(this.#target(opened), {
           ...this.#options,
+          signal,
           receivedBytesMax: this.#receivedBytesMax,
           offset: this.#offset === OFFSET_NOW ? undefined : this.#offset,
           onOpen: () => {
@@ -92,15 +144,18 @@ export class Follower implements AsyncIterable<Uint8Array> {
           },
         });
         for await (const chunk of chunks) {
+          // What is queued already does not count: an aborted follow ends here and now.
+          signal.throwIfAborted();
           this.#backoff.reset();
           this.#offset = (this.#offset as number) + chunk.length;
           yield chunk;
         }
+        signal.throwIfAborted();
         return;
       } catch (error) {
         failure = error;
       }
-      signal?.throwIfAborted();
+      signal.throwIfAborted();
       if (!opened || !isTransient(failure)) throw failure;
       const delayMs = this.#backoff.next(failure);
       if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
@@ -109,7 +164,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
   }
 
   #target(resume: boolean): URL {
-    const query = { live: 'ws', offset: this.offset };
+    const query = { live: 'ws', offset: this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset) };
     if (this.#live) return withQuery(this.#url, query);
     // With `resume` the server waits for an appender that is on its way back as well.
     return withQuery(this.#url, { ...query, verb: 'follow', resume: resume ? 'true' : undefined });

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
@@ -115,6 +116,59 @@ describe('follow', () => {
       { numRuns: 30 },
     );
   }, 20_000);
+
+  it('has its offset as text before a character that is not whole yet', async () => {
+    const euro = Buffer.from('a€');
+    await append(`${server.url}/a.txt`, euro.subarray(0, 2));
+    const follower = follow(`${server.url}/a.txt`, { live: true });
+    const pieces = follower.text()[Symbol.asyncIterator]();
+    expect((await pieces.next()).value).toBe('a');
+    expect(follower.offset).toBe('0000000000000001');
+    await pieces.return?.();
+    const ended = follow(`${server.url}/a.txt`);
+    const parts: string[] = [];
+    for await (const part of ended.text()) parts.push(part);
+    expect(parts).toEqual(['a', '\ufffd']);
+    expect(ended.offset).toBe('0000000000000001');
+    await append(`${server.url}/a.txt`, euro.subarray(2));
+    const rest = follow(`${server.url}/a.txt`, { offset: follower.offset });
+    expect((await rest.text().next()).value).toBe('€');
+    expect(rest.offset).toBe('0000000000000004');
+  });
+
+  it.each([
+    ['bytes', (follower: Follower) => follower],
+    ['text', (follower: Follower) => follower.text()],
+  ])('ends when its reader leaves while it waits, as %s', async (_name, iterable) => {
+    await append(`${server.url}/a.txt`, 'x');
+    const chunks = iterable(follow(`${server.url}/a.txt`, { live: true }))[Symbol.asyncIterator]();
+    await chunks.next();
+    const waiting = chunks.next();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(await chunks.return?.()).toEqual({ done: true, value: undefined });
+    expect(await waiting).toEqual({ done: true, value: undefined });
+
+    const readable = Readable.from(iterable(follow(`${server.url}/a.txt`, { live: true })));
+    await new Promise((resolve) => readable.once('data', resolve));
+    readable.destroy();
+    await new Promise((resolve) => readable.once('close', resolve));
+    // The drain waits for followers: it ends because there is none.
+    await server.drain();
+    await server.store.close();
+    server = await startStreamServer();
+  });
+
+  it('ends at an aborted signal, whatever has arrived already', async () => {
+    await append(`${server.url}/a.bin`, Buffer.alloc(1_000_000));
+    for (const taken of [0, 1]) {
+      const controller = new AbortController();
+      const chunks = follow(`${server.url}/a.bin`, { signal: controller.signal })[Symbol.asyncIterator]();
+      for (let i = 0; i <= taken; i++) await chunks.next();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      controller.abort(new Error('enough'));
+      await expect(chunks.next()).rejects.toThrow('enough');
+    }
+  });
 
   it('ends with the reason of an aborted signal, also while it waits', async () => {
     await append(`${server.url}/a.txt`, 'x');

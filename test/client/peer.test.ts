@@ -74,6 +74,24 @@ describe('a follower that is slower than the stream', () => {
     expect(bytes).toBe(chunks * chunkBytes);
   });
 
+  it('leaves at once, and does not read what it was sent', async () => {
+    let gone: Promise<unknown> | undefined;
+    const url = await peer((ws) => {
+      gone = new Promise((resolve) => ws.on('close', resolve));
+      for (let i = 1; i <= chunks; i++) {
+        ws.send(new Uint8Array(chunkBytes));
+        ws.send(control(i * chunkBytes));
+      }
+    });
+    const reader = follow(url, { receivedBytesMax: 64 * 1024 })[Symbol.asyncIterator]();
+    await reader.next();
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const started = performance.now();
+    await reader.return?.();
+    await gone;
+    expect(performance.now() - started).toBeLessThan(2_500);
+  });
+
   it('lets go of a connection that cannot be paused, and makes a new one for the rest', async () => {
     // What a browser has: a WebSocket of its own, and no way to pause it.
     vi.stubGlobal('Bun', {});
