@@ -1,20 +1,11 @@
-import { Appender, type AppendOptions, type AppendResult } from './appender.js';
-
-/**
- * What can be appended: all at once, or in parts as they come. In a JSON stream a string is one JSON text (a value, or
- * an array whose elements are the messages), and bytes are NDJSON, one message a line, however they are cut.
- */
-export type AppendSource =
-  | string
-  | Uint8Array
-  | Iterable<Uint8Array | string>
-  | AsyncIterable<Uint8Array | string>
-  | ReadableStream<Uint8Array | string>;
+import { Appender, type AppendOptions, type AppendResult, checkChunk } from './appender.js';
+import { type AppendSource, openSource, type Source } from './source.js';
 
 /**
  * Appends everything that `source` gives, as the stream's only appender, and resolves when all of it is durable.
  * Strings are sent as UTF-8. The stream is created if need be. A lost connection is made anew, and what had not
- * arrived is sent again, exactly once.
+ * arrived is sent again, exactly once. Where it fails, `source` is closed: a stream is cancelled or destroyed, an
+ * iterator is told to return.
  *
  * Errors: `APPENDER_ACTIVE` while another appender is at it, `STREAM_CLOSED`, `PRODUCER_FENCED` when a newer one took
  * over, `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
@@ -25,6 +16,16 @@ export async function append(
   source: AppendSource,
   options: AppendOptions = {},
 ): Promise<AppendResult> {
+  const opened = openSource(source);
+  try {
+    return await appendFrom(opened, url, options);
+  } catch (error) {
+    opened.leave(error);
+    throw error;
+  }
+}
+
+async function appendFrom(source: Source, url: string | URL, options: AppendOptions): Promise<AppendResult> {
   const failed: { reject?: (error: unknown) => void } = {};
   const appender = new Appender(url, options, (error) => failed.reject?.(error));
   await appender.open();
@@ -38,34 +39,12 @@ export async function append(
   });
 }
 
-async function appendAll(appender: Appender, source: AppendSource): Promise<AppendResult> {
-  if (typeof source === 'string' || source instanceof Uint8Array) {
-    await appender.write(source);
-  } else {
-    for await (const chunk of isReadableStream(source) ? partsOf(source) : source) {
-      const room = appender.write(chunk);
-      if (room !== undefined) await room;
-    }
+async function appendAll(appender: Appender, source: Source): Promise<AppendResult> {
+  for await (const chunk of source.parts) {
+    const room = appender.write(chunk);
+    if (room !== undefined) await room;
   }
   return appender.close();
-}
-
-function isReadableStream(source: object): source is ReadableStream<Uint8Array | string> {
-  return 'getReader' in source;
-}
-
-/** Not every browser can iterate a `ReadableStream`. */
-async function* partsOf<T>(stream: ReadableStream<T>): AsyncGenerator<T, void, undefined> {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined);
-  }
 }
 
 /** A `WritableStream` that is an appender session. */
@@ -85,7 +64,7 @@ export class AppendStream extends WritableStream<Uint8Array | string> {
         },
         abort: (reason) => appender.abort(reason),
       },
-      { highWaterMark: QUEUED_BYTES_MAX, size: (chunk) => chunk.length },
+      { highWaterMark: QUEUED_BYTES_MAX, size: (chunk) => sizeOf(appender, chunk) },
     );
     this.#appender = appender;
   }
@@ -98,6 +77,17 @@ export class AppendStream extends WritableStream<Uint8Array | string> {
   /** Who appends: with the same id and a higher epoch another process can carry on. */
   get producer(): { readonly id: string; readonly epoch: number } {
     return { id: this.#appender.producerId, epoch: this.#appender.epoch };
+  }
+}
+
+/** A stream that is errored here does not tell its sink: the appender is. */
+function sizeOf(appender: Appender, chunk: Uint8Array | string): number {
+  try {
+    checkChunk(chunk);
+    return chunk.length;
+  } catch (error) {
+    appender.abort(error);
+    throw error;
   }
 }
 

@@ -138,10 +138,14 @@ export class Appender {
     }
   }
 
-  /** Appends. A promise is returned only where the caller must wait, because too much is unacknowledged. */
+  /**
+   * Appends. A promise is returned only where the caller must wait: because too much is unacknowledged, or because this
+   * chunk can never be sent, while what was written before still can.
+   */
   write(chunk: Uint8Array | string): Promise<void> | undefined {
     if (this.#failure !== undefined) throw this.#failure.error;
     try {
+      checkChunk(chunk);
       this.#buffer.write(chunk);
     } catch (error) {
       return this.#failAfterRest(error);
@@ -276,7 +280,8 @@ export class Appender {
       onLost: (error) => {
         if (this.#connection !== connection) return;
         this.#connection = undefined;
-        void this.#resume(error);
+        // It throws what `onRetry` throws.
+        this.#resume(error).catch((failure: unknown) => this.#fail(failure));
       },
     });
     this.#pump();
@@ -337,6 +342,16 @@ const NOTHING_WRITTEN: FrameGatherer = {
   flush: () => undefined,
   end: () => undefined,
 };
+
+/** What is neither would be dropped without a word. Errors: `INVALID_ARGUMENT`. */
+export function checkChunk(chunk: unknown): asserts chunk is Uint8Array | string {
+  if (typeof chunk === 'string' || chunk instanceof Uint8Array) return;
+  throw new MillraceError('INVALID_ARGUMENT', `What is appended must be strings or Uint8Arrays, not ${nameOf(chunk)}.`);
+}
+
+function nameOf(value: unknown): string {
+  return Object.prototype.toString.call(value).slice('[object '.length, -1);
+}
 
 function checkEpoch(epoch: number): number {
   if (Number.isSafeInteger(epoch) && epoch >= 0) return epoch;

@@ -1,6 +1,6 @@
 export type { ErrorCode, ErrorDetails } from '../errors.js';
 export { isMillraceError, MillraceError } from '../errors.js';
-export { type AppendSource, AppendStream, append, openAppend } from './append.js';
+export { AppendStream, append, openAppend } from './append.js';
 export {
   type AppendOptions,
   type AppendResult,
@@ -27,3 +27,4 @@ export {
   DEFAULT_RETRY_MS,
   type RetryOptions,
 } from './retry.js';
+export type { AppendSource } from './source.js';

@@ -11,7 +11,7 @@ export interface RetryOptions {
   readonly retryDelayMinMs?: number;
   /** Longest wait between two attempts, in milliseconds (default {@link DEFAULT_RETRY_DELAY_MAX_MS}). */
   readonly retryDelayMaxMs?: number;
-  /** Called when the connection is lost, and after each attempt that failed: why, and when it is tried (again). */
+  /** Called when the connection is lost, and after each attempt that failed: why, and when it is tried (again). What it throws ends the append or follow. */
   readonly onRetry?: (error: unknown, delayMs: number) => void;
 }
 

@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { create, head, read } from '../../src/client/requests.js';
@@ -130,6 +131,65 @@ describe('append', () => {
     });
   });
 
+  it.each<[name: string, source: unknown]>([
+    ['numbers', [1, 2, 3]],
+    ['a number', 1],
+    ['nothing', undefined],
+    ['null', null],
+    ['other typed arrays', new Uint16Array(3)],
+    ['an array of other typed arrays', ['before', new Uint16Array(3)]],
+    ['an ArrayBuffer', new ArrayBuffer(3)],
+    ['an array of objects', [{ length: 3 }]],
+    ['a stream of null', new ReadableStream({ start: (controller) => controller.enqueue(null) })],
+  ])('refuses %s, instead of appending nothing', async (_name, source) => {
+    const appending = append(`${server.url}/a.txt`, source as string);
+    await expect(appending).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await append(`${server.url}/a.txt`, 'free');
+  });
+
+  it.each(['the first connection is refused', 'its signal is aborted', 'it is fenced'])(
+    'closes its source when %s, though that is silent',
+    async (when) => {
+      const closed: string[] = [];
+      const stream = new ReadableStream<string>({
+        start: (controller) => controller.enqueue('x'),
+        cancel: () => void closed.push('ReadableStream'),
+      });
+      const readable = new Readable({ read: () => undefined, destroy: () => void closed.push('Readable') });
+      readable.push('x');
+      const iterable: AsyncIterable<string> = {
+        [Symbol.asyncIterator]: () => ({
+          next: () => new Promise(() => undefined),
+          return: async () => {
+            closed.push('iterator');
+            throw new Error('not told');
+          },
+        }),
+      };
+      for (const [i, source] of [stream, readable, iterable].entries()) {
+        const url = `${server.url}/${i}.txt`;
+        const controller = new AbortController();
+        const first = when.includes('refused') ? await openAppend(url) : undefined;
+        const appending = append(url, source, { producerId: 'p', signal: controller.signal });
+        const failed = expect(appending).rejects.toBeDefined();
+        if (first === undefined)
+          await expect
+            .poll(() =>
+              head(url).then(
+                () => true,
+                () => false,
+              ),
+            )
+            .toBe(true);
+        if (when.includes('aborted')) controller.abort();
+        if (when.includes('fenced')) await (await openAppend(url, { producerId: 'p', epoch: 1 })).close();
+        await failed;
+        await first?.close();
+      }
+      await expect.poll(() => closed).toEqual(['ReadableStream', 'Readable', 'iterator']);
+    },
+  );
+
   it('makes the stream of the type that it is given', async () => {
     await append(`${server.url}/made`, '{"n":1}', { contentType: 'application/json' });
     expect(await head(`${server.url}/made`)).toMatchObject({
@@ -247,6 +307,15 @@ describe('openAppend', () => {
     await newer.close();
   });
 
+  it('is errored by what is neither a string nor bytes, and leaves the stream free', async () => {
+    const stream = await openAppend(`${server.url}/a.txt`);
+    const writer = stream.getWriter();
+    writer.closed.catch(() => undefined);
+    const wrong = new Uint16Array(3) as unknown as Uint8Array;
+    await expect(writer.write(wrong)).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    await expect.poll(() => append(`${server.url}/a.txt`, 'free').then(() => 'free', String)).toBe('free');
+  });
+
   it('leaves at once on abort: the stream is free', async () => {
     const stream = await openAppend(`${server.url}/a.txt`);
     await stream.abort('changed my mind');
@@ -289,6 +358,25 @@ describe.each(Object.entries(stores))('an appender whose connection breaks, %s',
     server = await startStreamServer({ port, store });
     await closed;
     expect(await contentOf('/a.txt')).toBe('before while it was away');
+  });
+
+  it('fails with what onRetry throws', async () => {
+    const onRetry = () => {
+      throw new Error('no retries here');
+    };
+    const appending = append(`${server.url}/a.txt`, new ReadableStream<string>(), { ...quick, onRetry });
+    const failed = expect(appending).rejects.toThrow('no retries here');
+    await expect
+      .poll(() =>
+        head(`${server.url}/a.txt`).then(
+          () => true,
+          () => false,
+        ),
+      )
+      .toBe(true);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    server.cut();
+    await failed;
   });
 
   it('gives up after retryMs, and says so', async () => {
