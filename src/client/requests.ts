@@ -3,10 +3,12 @@ import {
   type CheckedConnection,
   type ConnectionOptions,
   checkConnection,
+  checkHeaders,
   parseStreamUrl,
+  withCredentials,
   withQuery,
 } from './connection-options.js';
-import { errorFromRefusal, refusalOf } from './problem.js';
+import { errorFromRefusal, type Refusal, refusalOf } from './problem.js';
 import { connectionFailed } from './socket.js';
 
 /** What the server tells of a stream with every answer. */
@@ -64,27 +66,27 @@ export async function create(
   options: CreateOptions = {},
 ): Promise<StreamHead & { readonly created: boolean }> {
   const { contentType, ttlSeconds, expiresAt, data, closed } = options;
-  const response = await request(
+  return request(
     parseStreamUrl(url),
     {
       method: 'PUT',
       headers: definedOnly({
         'Content-Type': contentType,
         'Stream-TTL': ttlSeconds?.toString(),
-        'Stream-Expires-At': expiresAt?.toISOString(),
+        'Stream-Expires-At': expiresAt === undefined ? undefined : isoTime(expiresAt),
         'Stream-Closed': closed === true ? 'true' : undefined,
       }),
       // Bytes without a type of their own: `fetch` would name one for a string, and the path's would not count.
       body: typeof data === 'string' ? new TextEncoder().encode(data) : ((data as Uint8Array<ArrayBuffer>) ?? null),
     },
     checkConnection(options),
+    (response) => ({ ...headOf(response), created: response.status === 201 }),
   );
-  return { ...headOf(response), created: response.status === 201 };
 }
 
 /** What is known of a stream. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
 export async function head(url: string | URL, options: ConnectionOptions = {}): Promise<StreamHead> {
-  return headOf(await request(parseStreamUrl(url), { method: 'HEAD' }, checkConnection(options)));
+  return request(parseStreamUrl(url), { method: 'HEAD' }, checkConnection(options), headOf);
 }
 
 /**
@@ -93,21 +95,22 @@ export async function head(url: string | URL, options: ConnectionOptions = {}): 
  */
 export async function read(url: string | URL, options: ReadOptions = {}): Promise<ReadAnswer> {
   const target = withQuery(parseStreamUrl(url), { offset: options.offset ?? '-1' });
-  const response = await request(target, { method: 'GET' }, checkConnection(options));
-  const { offset, closed, contentType } = headOf(response);
-  const data = new Uint8Array(await response.arrayBuffer());
-  return { data, offset, closed, contentType, upToDate: response.headers.has('stream-up-to-date') };
+  return request(target, { method: 'GET' }, checkConnection(options), async (response) => {
+    const { offset, closed, contentType } = headOf(response);
+    const data = new Uint8Array(await response.arrayBuffer());
+    return { data, offset, closed, contentType, upToDate: response.headers.has('stream-up-to-date') };
+  });
 }
 
 /** Closes a stream for good. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `APPENDER_ACTIVE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
 export async function close(url: string | URL, options: ConnectionOptions = {}): Promise<StreamPosition> {
   const init = { method: 'POST', headers: { 'Stream-Closed': 'true' } };
-  return positionOf(await request(parseStreamUrl(url), init, checkConnection(options)));
+  return request(parseStreamUrl(url), init, checkConnection(options), positionOf);
 }
 
 /** Deletes a stream. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
 export async function remove(url: string | URL, options: ConnectionOptions = {}): Promise<void> {
-  await request(parseStreamUrl(url), { method: 'DELETE' }, checkConnection(options));
+  await request(parseStreamUrl(url), { method: 'DELETE' }, checkConnection(options), () => undefined);
 }
 
 /**
@@ -116,8 +119,7 @@ export async function remove(url: string | URL, options: ConnectionOptions = {})
  */
 export async function explainRefusal(url: URL, options: CheckedConnection): Promise<MillraceError> {
   try {
-    const response = await request(url, { method: 'GET' }, options);
-    await response.body?.cancel();
+    await request(url, { method: 'GET' }, options, (response) => response.body?.cancel());
   } catch (error) {
     if (error instanceof MillraceError && error.code !== 'UPGRADE_REQUIRED') return error;
   }
@@ -127,22 +129,37 @@ export async function explainRefusal(url: URL, options: CheckedConnection): Prom
   );
 }
 
-/** Sends a request and answers a response that is no error. Once its header is there, only the signal ends it. */
-async function request(url: URL, init: RequestInit, options: CheckedConnection): Promise<Response> {
+/** Sends a request, and answers what `use` makes of a response that is no error. Once its header is there, only the signal ends it. */
+async function request<T>(
+  url: URL,
+  init: RequestInit,
+  options: CheckedConnection,
+  use: (response: Response) => T | Promise<T>,
+): Promise<T> {
   options.signal?.throwIfAborted();
+  const own = checkHeaders((init.headers ?? {}) as Record<string, string>);
+  const target = withCredentials(url, options.headers);
   const controller = new AbortController();
   const abort = () => controller.abort(options.signal?.reason);
   options.signal?.addEventListener('abort', abort, { once: true });
   const timer = setTimeout(() => controller.abort(), options.connectTimeoutMs);
-  try {
-    const response = await fetch(url, {
+  const send = (method: string | undefined) =>
+    fetch(target.url, {
       ...init,
-      headers: { ...options.headers, ...(init.headers as Record<string, string> | undefined) },
+      ...(method === undefined ? {} : { method }),
+      headers: { ...target.headers, ...own },
       signal: controller.signal,
       cache: 'no-store',
     });
-    if (response.ok) return response;
-    throw errorFromRefusal(await refusalOf(response), url);
+  try {
+    const response = await send(init.method);
+    if (response.ok) {
+      clearTimeout(timer);
+      return await use(response);
+    }
+    let refusal = await refusalOf(response);
+    if (init.method === 'HEAD' && needsReason(refusal)) refusal = await reasonOf(refusal, await send('GET'));
+    throw errorFromRefusal(refusal, url);
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof MillraceError) throw error;
@@ -151,6 +168,26 @@ async function request(url: URL, init: RequestInit, options: CheckedConnection):
   } finally {
     clearTimeout(timer);
     options.signal?.removeEventListener('abort', abort);
+  }
+}
+
+/** The answer to a HEAD has no body. Where the status does not say it all, a GET is refused for the same reason. */
+function needsReason({ status }: Refusal): boolean {
+  return status >= 400 && status < 500 && status !== 404 && status !== 410;
+}
+
+async function reasonOf(refusal: Refusal, response: Response): Promise<Refusal> {
+  if (response.status === refusal.status) return refusalOf(response);
+  await response.body?.cancel();
+  return refusal;
+}
+
+/** Errors: `INVALID_ARGUMENT`. */
+function isoTime(date: Date): string {
+  try {
+    return date.toISOString();
+  } catch {
+    throw new MillraceError('INVALID_ARGUMENT', 'expiresAt is not a valid date.');
   }
 }
 

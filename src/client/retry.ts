@@ -35,7 +35,7 @@ export class Backoff {
   #connectedAtMs: number | undefined;
 
   constructor(options: RetryOptions = {}, random: () => number = Math.random, now: () => number = Date.now) {
-    this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS);
+    this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS, 0);
     this.#minMs = checkMs('retryDelayMinMs', options.retryDelayMinMs ?? DEFAULT_RETRY_DELAY_MIN_MS);
     this.#maxMs = checkMs('retryDelayMaxMs', options.retryDelayMaxMs ?? DEFAULT_RETRY_DELAY_MAX_MS);
     this.#onRetry = options.onRetry;
@@ -87,10 +87,16 @@ export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   });
 }
 
-/** A duration that a caller gave: throws `INVALID_ARGUMENT` unless it is a number of milliseconds of at least 0. */
-export function checkMs(name: string, value: number): number {
-  if (typeof value === 'number' && value >= 0) return value;
-  throw new MillraceError('INVALID_ARGUMENT', `${name} must be a number of milliseconds of at least 0, not ${value}.`);
+/** The longest that a timer takes: at anything more it would go off at once. */
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+/** A duration that a caller gave: throws `INVALID_ARGUMENT` unless it is at least `min` milliseconds, and a timer takes it. */
+export function checkMs(name: string, value: number, min = 1): number {
+  if (typeof value === 'number' && value >= min && value <= TIMER_MS_MAX) return value;
+  throw new MillraceError(
+    'INVALID_ARGUMENT',
+    `${name} must be a number of milliseconds from ${min} to ${TIMER_MS_MAX}, not ${value}.`,
+  );
 }
 
 /** A size that a caller gave: throws `INVALID_ARGUMENT` unless it is a whole number of at least `min` bytes. */

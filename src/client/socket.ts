@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.js';
+import { withCredentials } from './connection-options.js';
 import type { Refusal } from './problem.js';
 
 /**
@@ -71,9 +72,10 @@ function isNode(): boolean {
 async function openWithWs(url: URL, events: SocketEvents, options: SocketOptions): Promise<SocketOutcome> {
   const { WebSocket } = await import('ws');
   options.signal?.throwIfAborted();
+  const target = withCredentials(url, options.headers);
   return new Promise((resolve, reject) => {
-    const ws = new WebSocket(url, [...options.protocols], {
-      headers: { ...options.headers },
+    const ws = new WebSocket(target.url, [...options.protocols], {
+      headers: { ...target.headers },
       handshakeTimeout: options.connectTimeoutMs,
       perMessageDeflate: false,
       skipUTF8Validation: true,

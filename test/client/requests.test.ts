@@ -1,5 +1,7 @@
+import { createServer } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append } from '../../src/client/append.js';
+import { follow } from '../../src/client/follow.js';
 import { close, create, head, read, remove } from '../../src/client/requests.js';
 import { type StreamServer, startStreamServer } from './stream-server.js';
 
@@ -88,7 +90,6 @@ describe('close and remove', () => {
 describe('every request', () => {
   it('carries the headers that it is given', async () => {
     const seen: (string | undefined)[] = [];
-    const { createServer } = await import('node:http');
     const recorder = createServer((req, res) => {
       seen.push(req.headers.authorization);
       res.writeHead(200, { 'Stream-Next-Offset': '0000000000000000' }).end();
@@ -107,5 +108,82 @@ describe('every request', () => {
     recorder.closeAllConnections();
     recorder.close();
     expect(seen).toEqual(['Bearer token', 'Bearer token', 'Bearer token']);
+  });
+
+  it('ends at an aborted signal, also within the body of the answer', async () => {
+    const slow = createServer((_req, res) => {
+      res.writeHead(200, { 'Stream-Next-Offset': '0000000000000000' }).write('some, and never the rest');
+    });
+    await new Promise<void>((resolve) => slow.listen(0, '127.0.0.1', resolve));
+    const { port } = slow.address() as { port: number };
+    const controller = new AbortController();
+    const reading = read(`http://127.0.0.1:${port}/a.txt`, { signal: controller.signal });
+    setTimeout(() => controller.abort(new Error('enough')), 100);
+    await expect(reading).rejects.toThrow('enough');
+    slow.closeAllConnections();
+    slow.close();
+  });
+
+  it('takes user and password from the URL, as append and follow do', async () => {
+    const seen: (string | undefined)[] = [];
+    const recorder = createServer((req, res) => {
+      seen.push(req.headers.authorization);
+      res.writeHead(200, { 'Stream-Next-Offset': '0000000000000000' }).end();
+    });
+    recorder.on('upgrade', (req, socket) => {
+      seen.push(req.headers.authorization);
+      socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n');
+    });
+    await new Promise<void>((resolve) => recorder.listen(0, '127.0.0.1', resolve));
+    const { port } = recorder.address() as { port: number };
+    const target = `http://user:p%40ss%E2%82%AC@127.0.0.1:${port}/a.txt`;
+    await head(target);
+    await append(target, 'x').catch(() => undefined);
+    await head(target, { headers: { authorization: 'Bearer token' } });
+    recorder.closeAllConnections();
+    recorder.close();
+    const basic = `Basic ${Buffer.from('user:p@ss€').toString('base64')}`;
+    expect(seen).toEqual([basic, basic, 'Bearer token']);
+  });
+
+  it('says why HEAD was refused, though its answer has no body', async () => {
+    const reason = await read(`${server.url}/.hidden`).catch((error: unknown) => error);
+    expect(reason).toMatchObject({ code: 'INVALID_PATH' });
+    await expect(head(`${server.url}/.hidden`)).rejects.toEqual(reason);
+    await expect(head(`${server.url}/`)).rejects.toEqual(await read(`${server.url}/`).catch((error: unknown) => error));
+    await expect(head(`${server.url}/`)).rejects.not.toMatchObject({ code: 'UNEXPECTED_RESPONSE' });
+  });
+
+  it('leaves out the fragment of a URL, which no server sees', async () => {
+    await append(`${url}#top`, 'x');
+    expect((await head(`${url}#top`)).offset).toBe('0000000000000001');
+    const parts: string[] = [];
+    for await (const part of follow(`${url}#top`).text()) parts.push(part);
+    expect(parts).toEqual(['x']);
+  });
+
+  it.each([
+    ['a header name', { headers: { 'no name': 'x' } }],
+    ['a header value', { headers: { good: 'a\nb' } }],
+    ['a control character', { headers: { good: 'a\u0001b' } }],
+    ['a header that is no text', { headers: { good: '€' } }],
+    ['no time for a heartbeat', { heartbeatMs: 0 }],
+    ['no time to connect', { connectTimeoutMs: 0 }],
+    ['a time that no timer takes', { connectTimeoutMs: 2 ** 31 }],
+    ['an endless heartbeat', { heartbeatMs: Number.POSITIVE_INFINITY }],
+    ['no number', { heartbeatMs: Number.NaN }],
+  ])('refuses %s', async (_what, options) => {
+    const invalid = { code: 'INVALID_ARGUMENT' };
+    for (const call of [head, read, create, close, remove]) {
+      await expect(call(url, options)).rejects.toMatchObject(invalid);
+    }
+    await expect(append(url, 'x', options)).rejects.toMatchObject(invalid);
+    expect(() => follow(url, options)).toThrow(expect.objectContaining(invalid));
+  });
+
+  it('refuses what cannot be sent as a header of its own', async () => {
+    const invalid = { code: 'INVALID_ARGUMENT' };
+    await expect(create(url, { expiresAt: new Date('x') })).rejects.toMatchObject(invalid);
+    await expect(create(url, { contentType: 'text/plain\nX: y' })).rejects.toMatchObject(invalid);
   });
 });

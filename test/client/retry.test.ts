@@ -49,6 +49,18 @@ describe('Backoff', () => {
   });
 });
 
+describe('times', () => {
+  it.each([
+    ['retryMs', Number.POSITIVE_INFINITY],
+    ['retryMs', 2 ** 31],
+    ['retryDelayMinMs', 0],
+    ['retryDelayMaxMs', 0],
+    ['retryDelayMaxMs', 2 ** 31],
+  ])('%s must not be %d', (name, value) => {
+    expect(() => new Backoff({ [name]: value })).toThrow(name);
+  });
+});
+
 describe('wait', () => {
   it('ends with the reason of a signal that is aborted meanwhile', async () => {
     const controller = new AbortController();
