@@ -72,6 +72,8 @@ export class Appender {
   #connection: AppendConnection | undefined;
   /** Made for the stream's type, which the first connection tells. */
   #buffer: FrameGatherer = NOTHING_WRITTEN;
+  /** Whether it is a JSON stream: what is gathered is in the form for that. */
+  #json: boolean | undefined;
   #failure: { readonly error: unknown } | undefined;
   #closed = false;
   #bytes = 0;
@@ -129,6 +131,7 @@ export class Appender {
     this.#options.signal?.throwIfAborted();
     try {
       const { json, frameBytesMax } = await this.#connect();
+      this.#json = json;
       const bytesMax = Math.min(this.#frameBytesMax, frameBytesMax);
       const emit = (frame: Uint8Array) => this.#queue.push(frame);
       this.#buffer = json ? new JsonFrames(bytesMax, frameBytesMax, emit) : new FrameBuffer(bytesMax, emit);
@@ -267,6 +270,12 @@ export class Appender {
     this.#backoff.connected();
     const before = this.#queue.bytes;
     try {
+      if (this.#json !== undefined && this.#json !== connection.welcome.json) {
+        throw new MillraceError(
+          'RESUME_FAILED',
+          'The stream was deleted and made anew as one of another kind while the connection was broken. Start a new append.',
+        );
+      }
       this.#queue.begin(epoch, connection.welcome.committed ?? undefined);
     } catch (error) {
       // Nobody else knows of it: left open, it would keep the stream from all other appenders.

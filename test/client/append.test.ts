@@ -360,6 +360,20 @@ describe.each(Object.entries(stores))('an appender whose connection breaks, %s',
     expect(await contentOf('/a.txt')).toBe('before while it was away');
   });
 
+  it('does not take a stream that was made anew as bytes for the JSON stream that it had', async () => {
+    const { port } = server;
+    await create(`${server.url}/a.json`, { contentType: 'application/json' });
+    const stream = await openAppend(`${server.url}/a.json`, quick);
+    const writer = stream.getWriter();
+    await server.kill();
+    await server.store.close();
+    const written = writer.write(Buffer.from('1\n2\n')).catch(() => undefined);
+    server = await startStreamServer({ port });
+    await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED' });
+    await written;
+    expect((await head(`${server.url}/a.json`)).offset).toBe('0000000000000000');
+  });
+
   it('fails with what onRetry throws', async () => {
     const onRetry = () => {
       throw new Error('no retries here');
