@@ -323,17 +323,31 @@ export class HubCore {
 
   async #openChannel(channel: Channel): Promise<void> {
     try {
-      await this.#leaving.get(channel.key);
+      const leaving = this.#leaving.get(channel.key);
+      if (leaving !== undefined) {
+        await this.#inTime(leaving);
+        // Left while it waited: nobody needs it, and whoever comes next has a channel of its own.
+        if (this.#channels.get(channel.key) !== channel) return;
+      }
       const connection = await this.#connect();
       const subscription = await this.#subscribeOnBroker(connection, channel);
       channel.subscription = subscription;
       channel.position ??= subscription.position;
-      if (this.#channels.get(channel.key) !== channel) this.#unsubscribe(channel);
     } catch (error) {
       // Whoever comes next tries anew.
       if (this.#channels.get(channel.key) === channel) this.#channels.delete(channel.key);
       for (const feed of channel.feeds) this.#dropFeed(feed);
       throw error;
+    }
+  }
+
+  /** Waits for as long as a connection may take. */
+  async #inTime(work: Promise<void>): Promise<void> {
+    const deadline = this.#deadline();
+    try {
+      await orAborted(work, deadline.signal);
+    } finally {
+      deadline.clear();
     }
   }
 
@@ -372,12 +386,15 @@ export class HubCore {
     for (const channel of feed.detach()) {
       if (this.#channels.get(channel.key) !== channel) continue;
       this.#channels.delete(channel.key);
-      if (channel.subscription !== undefined) this.#unsubscribe(channel);
+      this.#unsubscribe(channel);
     }
   }
 
+  /** Also of a channel that the broker has not confirmed yet: two of one key must never stand at the same time. */
   #unsubscribe(channel: Channel): void {
-    const leaving = Promise.resolve(channel.subscription?.unsubscribe()).catch(() => {});
+    const unsubscribe = () => channel.subscription?.unsubscribe();
+    const left = channel.subscription === undefined ? channel.ready.then(unsubscribe) : Promise.resolve(unsubscribe());
+    const leaving = left.catch(() => {});
     this.#leaving.set(channel.key, leaving);
     leaving.then(() => {
       if (this.#leaving.get(channel.key) === leaving) this.#leaving.delete(channel.key);

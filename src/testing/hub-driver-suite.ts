@@ -165,6 +165,21 @@ export function hubDriverSuite(options: HubDriverSuiteOptions): HubDriverCase[] 
     assert.equal((await first.next()).done, true);
   });
 
+  test('whoever subscribes while an earlier subscribe that was left is under way is not forgotten', async (bench) => {
+    const hub = await bench.hub();
+    for (let turns = 0; turns < 12; turns++) {
+      const channel = bench.channel();
+      const first = hub.subscribe(channel);
+      for (let turn = 0; turn < turns; turn++) await new Promise((resolve) => setImmediate(resolve));
+      first.close();
+      const second = hub.subscribe(channel);
+      await second.ready;
+      await hub.publish(channel, turns);
+      assert.deepEqual(await take(second, 1), [turns]);
+      second.close();
+    }
+  });
+
   test('a hundred local subscribers share one subscription on the broker', async (bench) => {
     const hub = await bench.hub();
     const channel = bench.channel();

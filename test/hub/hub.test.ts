@@ -274,6 +274,45 @@ describe('subscribe', () => {
     await hub.close();
   });
 
+  it('waits for a subscribe that was left before the broker had confirmed it', async () => {
+    const driver = new FakeDriver();
+    const hub = createHub(driver);
+    await hub.connect();
+    const confirms: (() => void)[] = [];
+    driver.onSubscribe = () =>
+      new Promise((resolve) => {
+        confirms.push(resolve);
+      });
+    hub.subscribe('a').close();
+    await settled();
+    hub.subscribe('a').close();
+    const last = hub.subscribe('a');
+    await settled();
+    expect(driver.calls).toEqual(['subscribe a']);
+    confirms[0]?.();
+    await settled();
+    expect(driver.calls).toEqual(['subscribe a', 'unsubscribe a', 'subscribe a']);
+    confirms[1]?.();
+    await last.ready;
+    driver.receive('a', '1');
+    expect((await take(last, 1))[0]?.message).toBe(1);
+    await hub.close();
+  });
+
+  it('does not wait for ever for an unsubscribe that is never answered', async () => {
+    const driver = new FakeDriver();
+    const hub = createHub({ driver, connectTimeoutMs: 20 });
+    const first = hub.subscribe('a');
+    await first.ready;
+    driver.onUnsubscribe = () => new Promise(() => {});
+    first.close();
+    const published = hub.publish('b', 1);
+    await expect(hub.subscribe('a').ready).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+    await published;
+    await hub.publish('b', 2);
+    await hub.close();
+  });
+
   it('unsubscribes also when it was left before the broker had confirmed it', async () => {
     const driver = new FakeDriver();
     const hub = createHub(driver);
