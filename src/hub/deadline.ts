@@ -72,3 +72,12 @@ export async function settledWithin(work: Promise<unknown>, timeoutMs: number): 
   await Promise.race([work.catch(() => {}), timeout]);
   clearTimeout(timer);
 }
+
+/** A promise that is resolved from outside. */
+export function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve: () => void = () => {};
+  const promise = new Promise<void>((fulfil) => {
+    resolve = fulfil;
+  });
+  return { promise, resolve };
+}

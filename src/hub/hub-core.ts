@@ -1,7 +1,7 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { HubEvent, HubGap } from './channels.js';
 import { type Codec, jsonCodec } from './codec.js';
-import { Deadline, orAborted, settledWithin } from './deadline.js';
+import { Deadline, orAborted, settledWithin, withResolver } from './deadline.js';
 import type { Driver, DriverAbilities, DriverConnection } from './driver.js';
 import { Channel, type Coding, channelKey, Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
 import type { HubStatus, SubscribeOptions } from './hub.js';
@@ -12,6 +12,8 @@ import { HubSubscription, type Resumed } from './subscription.js';
 /** The checked options of a hub. */
 export interface HubLimits {
   readonly codec: Codec | undefined;
+  /** Whether a driver that is not loaded yet will carry values. */
+  readonly carriesValues: boolean;
   readonly maxLag: number;
   readonly connectTimeoutMs: number;
   readonly publishTimeoutMs: number;
@@ -51,7 +53,7 @@ export class HubCore {
   readonly #feeds = new Map<string, Feed>();
   /** By channel key: unsubscribes that a new subscribe has to wait for. */
   readonly #leaving = new Map<string, Promise<void>>();
-  /** Settles when all subscribes so far have: publishes wait for it. */
+  /** Settles when the first connection and all subscribes so far have: publishes wait for it. */
   #gate: Promise<unknown> | undefined;
   readonly #pending: PendingPublishes;
   /** Resolves at the next change to `connected`. Only while the connection is down. */
@@ -67,6 +69,7 @@ export class HubCore {
       unavailable(error, this.#driver?.name),
     );
     if (driver !== undefined) this.#adopt(driver);
+    else this.#carriesValues = limits.carriesValues;
   }
 
   get abilities(): DriverAbilities | undefined {
@@ -137,6 +140,9 @@ export class HubCore {
     if (this.#connecting === undefined) {
       const attempt = this.#open();
       this.#connecting = attempt;
+      this.#holdPublishes(attempt);
+      // Told when the attempt is known, so that a listener that publishes begins no second one.
+      this.#setStatus('connecting');
       const forget = () => {
         this.#connecting = undefined;
       };
@@ -146,7 +152,6 @@ export class HubCore {
   }
 
   async #open(): Promise<DriverConnection> {
-    this.#setStatus('connecting');
     const { connectTimeoutMs } = this.#limits;
     const attempt = this.#deadline();
     try {
@@ -160,11 +165,7 @@ export class HubCore {
       const connection = await orAborted(connecting, attempt.signal, (late) => late.close());
       this.#connection = connection;
       if (this.#carriesValues) this.#direct = connection;
-      this.#messageBytesMax = Math.min(
-        this.#limits.messageBytesMax,
-        driver.abilities.maxMessageBytes,
-        connection.maxMessageBytes ?? Number.POSITIVE_INFINITY,
-      );
+      this.#messageBytesMax = Math.min(this.#messageBytesMax, connection.maxMessageBytes ?? Number.POSITIVE_INFINITY);
       if (this.#status === 'connecting') this.#setStatus('connected');
       attempt.met();
       return connection;
@@ -177,15 +178,14 @@ export class HubCore {
 
   #deadline(): Deadline {
     const timeoutMs = this.#limits.connectTimeoutMs;
-    const late = () =>
-      new MillraceError('HUB_UNAVAILABLE', `The broker did not answer within ${timeoutMs} ms.`, { timeoutMs });
-    return new Deadline(timeoutMs, late, this.#deadlines);
+    return new Deadline(timeoutMs, () => lateError(timeoutMs), this.#deadlines);
   }
 
   #adopt(driver: Driver): void {
     this.#driver = driver;
     this.#carriesValues = driver.carries === 'values';
     if (this.#carriesValues) this.#coding.codec = undefined;
+    this.#messageBytesMax = Math.min(this.#limits.messageBytesMax, driver.abilities.maxMessageBytes);
   }
 
   #setStatus(status: HubStatus, cause?: unknown): void {
@@ -209,28 +209,34 @@ export class HubCore {
         this.#checkedName = channel;
       }
       if (this.#closed !== undefined) throw closedError();
-      if (this.#connection !== undefined && !this.#carriesValues) payload = this.#encode(message);
+      if (!this.#carriesValues) payload = this.#encode(message);
     } catch (error) {
       return Promise.reject(error);
     }
     const connection = this.#connection;
-    if (connection === undefined) return this.#publishFirst(channel, message);
-    if (this.#gate !== undefined && this.#status === 'connected') {
-      return this.#gate.then(() => this.#send(connection, channel, payload));
+    if (connection === undefined || (this.#gate !== undefined && this.#status === 'connected')) {
+      return this.#publishLater(channel, payload);
     }
-    return this.#send(connection, channel, payload);
-  }
-
-  /** Before there is a connection the driver, and with it the codec, may not be known either. */
-  #publishFirst(channel: string, message: unknown): Promise<void> {
-    return Promise.all([this.#connect(), this.#gate]).then(([connection]) =>
-      this.#send(connection, channel, this.#carriesValues ? message : this.#encode(message)),
-    );
-  }
-
-  #send(connection: DriverConnection, channel: string, payload: unknown): Promise<void> {
     if (this.#carriesValues) return connection.publish(channel, payload as Uint8Array);
     return this.#pending.run(() => connection.publish(channel, payload as Uint8Array));
+  }
+
+  /** Behind the first connection and the subscribes that are under way. The wait counts as one for the broker does. */
+  #publishLater(channel: string, payload: unknown): Promise<void> {
+    return this.#pending.run((deadline) => {
+      const connecting = this.#connect();
+      const send = (connection: DriverConnection) => {
+        if (this.#closed !== undefined) throw closedError();
+        // Its publisher is told, or was told, that it failed.
+        if (performance.now() >= deadline) throw lateError(this.#limits.publishTimeoutMs);
+        // The limit of the broker may be known only now.
+        if (!this.#carriesValues) this.#checkSize(payload as Uint8Array);
+        return connection.publish(channel, payload as Uint8Array);
+      };
+      // Asked in the very reaction to the gate: a turn later, a publish made after this one could be before it.
+      const open = () => (this.#connection === undefined ? connecting.then(send) : send(this.#connection));
+      return (this.#gate ?? connecting).then(open);
+    });
   }
 
   #encode(message: unknown): Uint8Array {
@@ -246,14 +252,20 @@ export class HubCore {
         { cause },
       );
     }
-    if (bytes.length > this.#messageBytesMax) {
-      throw new MillraceError(
-        'HUB_MESSAGE_TOO_LARGE',
-        `The message has ${bytes.length} bytes and may have ${this.#messageBytesMax}: split it, or send a reference.`,
-        { bytes: bytes.length, bytesMax: this.#messageBytesMax },
-      );
-    }
-    return bytes;
+    this.#checkSize(bytes);
+    // A driver may send it later, when the publisher has changed it.
+    const isShared = message instanceof Uint8Array && message.buffer === bytes.buffer;
+    return isShared ? new Uint8Array(bytes) : bytes;
+  }
+
+  #checkSize({ length }: Uint8Array): void {
+    const bytesMax = this.#messageBytesMax;
+    if (length <= bytesMax) return;
+    throw new MillraceError(
+      'HUB_MESSAGE_TOO_LARGE',
+      `The message has ${length} bytes and may have ${bytesMax}: split it, or send a reference.`,
+      { bytes: length, bytesMax },
+    );
   }
 
   // The way in.
@@ -312,7 +324,7 @@ export class HubCore {
     return feed;
   }
 
-  #holdPublishes(ready: Promise<void>): void {
+  #holdPublishes(ready: Promise<unknown>): void {
     const gate = Promise.allSettled([this.#gate, ready]);
     this.#gate = gate;
     // The first reaction to it, so that publishes which waited still come before those made after.
@@ -470,17 +482,13 @@ function closedError(): MillraceError {
   return new MillraceError('HUB_CLOSED', 'The hub is closed: make a new one with createHub.');
 }
 
+function lateError(timeoutMs: number): MillraceError {
+  return new MillraceError('HUB_UNAVAILABLE', `The broker did not answer within ${timeoutMs} ms.`, { timeoutMs });
+}
+
 /** The error of a driver as one of ours. */
 function unavailable(error: unknown, name = 'hub'): MillraceError {
   if (isMillraceError(error)) return error;
   const reason = error instanceof Error ? error.message : String(error);
   return new MillraceError('HUB_UNAVAILABLE', `The ${name} broker cannot be used: ${reason}`, {}, { cause: error });
-}
-
-function withResolver(): { readonly promise: Promise<void>; readonly resolve: () => void } {
-  let resolve: () => void = () => {};
-  const promise = new Promise<void>((fulfil) => {
-    resolve = fulfil;
-  });
-  return { promise, resolve };
 }

@@ -4,7 +4,7 @@ import type { Codec } from './codec.js';
 import type { Driver, DriverAbilities } from './driver.js';
 import { HubCore } from './hub-core.js';
 import { DEFAULT_CHANNEL_BYTES_MAX } from './names.js';
-import { driverLoader } from './schemes.js';
+import { carriesValues, driverLoader } from './schemes.js';
 import type { HubSubscription, LagPolicy } from './subscription.js';
 
 /** How the connection to the broker fares. `idle`: not used yet. */
@@ -138,10 +138,11 @@ export function createHub<C extends object = AnyChannels>(
   if (options.url !== undefined && options.driver !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'Give createHub a url or a driver, not both.');
   }
-  const { driver } = options;
-  const load = driver === undefined ? driverLoader(options.url ?? 'memory:') : () => Promise.resolve(driver as Driver);
+  const { driver, url = 'memory:' } = options;
+  const load = driver === undefined ? driverLoader(url) : () => Promise.resolve(driver as Driver);
   return new HubCore(driver as Driver | undefined, load, {
     codec: options.codec,
+    carriesValues: carriesValues(url),
     maxLag: limit('maxLag', options.maxLag, DEFAULT_MAX_LAG),
     connectTimeoutMs: limit('connectTimeoutMs', options.connectTimeoutMs, DEFAULT_CONNECT_TIMEOUT_MS),
     publishTimeoutMs: limit('publishTimeoutMs', options.publishTimeoutMs, DEFAULT_PUBLISH_TIMEOUT_MS),

@@ -35,8 +35,11 @@ export class PendingPublishes {
     this.#explain = explain;
   }
 
-  /** Makes a publish and follows it to its end. */
-  run(publish: () => Promise<void>): Promise<void> {
+  /**
+   * Makes a publish and follows it to its end. A publish that does not go out at once must not when the deadline, on the
+   * clock of `performance.now()`, is over.
+   */
+  run(publish: (deadline: number) => Promise<void>): Promise<void> {
     if (this.#count >= this.#countMax) {
       return Promise.reject(
         new MillraceError(
@@ -46,14 +49,15 @@ export class PendingPublishes {
         ),
       );
     }
-    const work = publish();
+    const deadline = performance.now() + this.#timeoutMs;
+    const work = publish(deadline);
     this.#count++;
     // A driver that asks once for many messages gives them all the same promise: then they need only one of ours.
     if (this.#newest?.work === work) {
       this.#newest.count++;
       return this.#newest.outcome;
     }
-    return this.#follow(work);
+    return this.#follow(work, deadline);
   }
 
   /** Rejects whatever is still out. */
@@ -65,7 +69,7 @@ export class PendingPublishes {
     }
   }
 
-  #follow(work: Promise<void>): Promise<void> {
+  #follow(work: Promise<void>, deadline: number): Promise<void> {
     let resolve: () => void = () => {};
     let reject: (error: unknown) => void = () => {};
     const outcome = new Promise<void>((fulfil, fail) => {
@@ -76,7 +80,7 @@ export class PendingPublishes {
       work,
       outcome,
       reject,
-      deadline: performance.now() + this.#timeoutMs,
+      deadline,
       count: 1,
       previous: this.#newest,
       next: undefined,

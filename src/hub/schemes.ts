@@ -25,6 +25,11 @@ const modules: Readonly<Record<string, () => Promise<DriverModule>>> = {
 /** The schemes that `createHub(url)` knows. */
 export const hubSchemes: readonly string[] = Object.keys(modules);
 
+/** Whether the driver for a URL carries values: known before it is loaded, so that messages can be encoded at once. */
+export function carriesValues(url: string): boolean {
+  return /^memory:/i.test(url);
+}
+
 /** Finds the driver for a URL; `load` imports it. Throws `HUB_UNKNOWN_SCHEME`. */
 export function driverLoader(url: string): () => Promise<Driver> {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url)?.[1]?.toLowerCase() ?? '';

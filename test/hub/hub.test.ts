@@ -174,6 +174,86 @@ describe('publish', () => {
     await hub.close();
   });
 
+  it('encodes at the time of the call also before the first connection, and copies bytes', async () => {
+    const driver = new FakeDriver();
+    const hub = createHub(driver);
+    const message = { state: 'first' };
+    const bytes = Buffer.from('"first"');
+    const published = [hub.publish('a', message), hub.publish('a', bytes)];
+    message.state = 'changed';
+    bytes.fill('x');
+    await Promise.all(published);
+    const later = Buffer.from('"second"');
+    const subscription = hub.subscribe('a');
+    published.push(hub.publish('a', later));
+    later.fill('x');
+    await Promise.all(published);
+    expect(driver.published.map(([, text]) => text)).toEqual(['{"state":"first"}', '"first"', '"second"']);
+    subscription.close();
+    await hub.close();
+  });
+
+  it('keeps the order of the calls across the first connection', async () => {
+    for (const driver of [new FakeDriver(), memory()]) {
+      const connected: Promise<void>[] = [];
+      const hub: Hub = createHub({
+        driver,
+        onStatus: (status) => {
+          if (status === 'connected') connected.push(hub.publish('a', 2));
+        },
+      });
+      const seen: unknown[] = [];
+      const subscription = hub.subscribe('a');
+      void subscription.consume(({ message }) => {
+        seen.push(message);
+      });
+      const connecting = hub.connect();
+      const first = hub.publish('a', 1);
+      await connecting;
+      await hub.publish('a', 3);
+      await Promise.all([first, ...connected]);
+      await settled();
+      if (driver instanceof FakeDriver) expect(driver.published.map(([, text]) => text)).toEqual(['1', '2', '3']);
+      else expect(seen).toEqual([1, 2, 3]);
+      await hub.close();
+    }
+  });
+
+  it('connects once when a listener publishes at once', async () => {
+    const driver = new FakeDriver();
+    const published: Promise<void>[] = [];
+    const hub: Hub = createHub({ driver, onStatus: () => published.push(hub.publish('a', hub.status)) });
+    await hub.connect();
+    await Promise.all(published);
+    expect(driver.connects).toBe(1);
+    await hub.close();
+    await expect(published.at(-1)).rejects.toMatchObject({ code: 'HUB_CLOSED' });
+  });
+
+  it('counts and times what is held back until the broker is there, and does not send it when it is too late', async () => {
+    for (const isConnected of [false, true]) {
+      const driver = new FakeDriver();
+      let confirm = () => {};
+      const waiting = () =>
+        new Promise<void>((resolve) => {
+          confirm = resolve;
+        });
+      const hub = createHub({ driver, publishesMax: 2, publishTimeoutMs: 30 });
+      if (isConnected) await hub.connect();
+      driver.onConnect = waiting;
+      driver.onSubscribe = isConnected ? waiting : async () => {};
+      hub.subscribe('b');
+      const held = [hub.publish('a', 1), hub.publish('a', 2)];
+      await expect(hub.publish('a', 3)).rejects.toMatchObject({ code: 'HUB_BUSY' });
+      for (const each of held) await expect(each).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+      confirm();
+      await settled();
+      await hub.publish('a', 4);
+      expect(driver.published).toEqual([['a', '4']]);
+      await hub.close();
+    }
+  });
+
   it('keeps the order of the calls across a subscribe that is under way', async () => {
     const driver = new FakeDriver();
     const hub = createHub(driver);
