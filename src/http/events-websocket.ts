@@ -94,6 +94,10 @@ type Order =
 interface Followed {
   readonly key: string;
   readonly subscription: HubSubscription<HubEvent>;
+  /** How many orders under way count on it. The one that fails ends it only where no other does. */
+  orders: number;
+  /** Whether an order for it was answered with `ok`: then its events are sent. */
+  confirmed: boolean;
 }
 
 class EventSocket {
@@ -101,7 +105,7 @@ class EventSocket {
   readonly #socket: Duplex;
   readonly #hub: Hub;
   readonly #options: EventSocketOptions;
-  readonly #subscriptions = new Map<string, HubSubscription<HubEvent>>();
+  readonly #followed = new Map<string, Followed>();
   readonly #channelsMax: number;
   readonly #publishesMax: number;
   #publishing = 0;
@@ -130,8 +134,8 @@ class EventSocket {
     whenPeerEnds(ws, socket, () => {
       clearInterval(heartbeat);
       options.signal?.removeEventListener('abort', onAbort);
-      for (const subscription of this.#subscriptions.values()) subscription.close();
-      this.#subscriptions.clear();
+      for (const { subscription } of this.#followed.values()) subscription.close();
+      this.#followed.clear();
       this.#onDrain();
       onEnd();
     });
@@ -140,13 +144,13 @@ class EventSocket {
   /** Does what the client asked for, and answers. `ref` is the client's own, given back with the answer. */
   async obey(order: Order, ref?: unknown): Promise<void> {
     try {
-      let added: Followed[] = [];
+      let wanted: Followed[] = [];
       if (order.op === 'publish') await this.#publish(order.channels, order.message);
-      else if (order.op === 'subscribe') added = await this.#follow(order.targets, order.after);
+      else if (order.op === 'subscribe') wanted = await this.#follow(order.targets, order.after);
       else for (const target of order.targets) this.#leave(target);
       this.#answer({ op: 'ok', ref });
       // The answer comes before the first message.
-      for (const followed of added) this.#consume(followed);
+      for (const followed of wanted) this.#consume(followed);
     } catch (error) {
       this.#answer(failure(error, ref));
     }
@@ -164,56 +168,72 @@ class EventSocket {
     }
   }
 
-  /** Follows all of the targets, or none: those that were not followed before. */
+  /** Follows all of the targets, or none but those that are followed already. Resolves when all are confirmed. */
   async #follow(targets: readonly (string | Pattern)[], after: Ids): Promise<Followed[]> {
-    const { maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap' } = this.#options;
-    const added: Followed[] = [];
+    const wanted: Followed[] = [];
     try {
       for (const target of targets) {
-        const key = keyOf(target);
-        if (this.#subscriptions.has(key)) continue;
-        if (this.#subscriptions.size >= this.#channelsMax) {
-          throw new MillraceError(
-            'HUB_BUSY',
-            `One client may follow ${this.#channelsMax} channels: unsubscribe from some.`,
-          );
-        }
-        const from = typeof target === 'string' && Object.hasOwn(after, target) ? after[target] : undefined;
-        const subscription: HubSubscription<HubEvent> = this.#hub.subscribe(target, {
-          maxLag,
-          whenLagging,
-          ...(from === undefined ? {} : { after: from }),
-        });
-        this.#subscriptions.set(key, subscription);
-        added.push({ key, subscription });
+        const followed = this.#followed.get(keyOf(target)) ?? this.#begin(target, after);
+        followed.orders++;
+        wanted.push(followed);
       }
-      await Promise.all(added.map(({ subscription }) => subscription.ready));
-      return added;
+      await Promise.all(wanted.map(({ subscription }) => subscription.ready));
+      for (const followed of wanted) followed.orders--;
+      return wanted;
     } catch (error) {
-      for (const { key, subscription } of added) {
-        this.#subscriptions.delete(key);
-        subscription.close();
+      for (const followed of wanted) {
+        followed.orders--;
+        if (followed.orders === 0 && !followed.confirmed) this.#end(followed);
       }
       throw error;
     }
   }
 
-  #consume({ key, subscription }: Followed): void {
+  #begin(target: string | Pattern, after: Ids): Followed {
+    if (this.#followed.size >= this.#channelsMax) {
+      throw new MillraceError(
+        'HUB_BUSY',
+        `One client may follow ${this.#channelsMax} channels: unsubscribe from some.`,
+      );
+    }
+    const { maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap' } = this.#options;
+    const from = typeof target === 'string' && Object.hasOwn(after, target) ? after[target] : undefined;
+    const subscription: HubSubscription<HubEvent> = this.#hub.subscribe(target, {
+      maxLag,
+      whenLagging,
+      ...(from === undefined ? {} : { after: from }),
+    });
+    const followed: Followed = { key: keyOf(target), subscription, orders: 0, confirmed: false };
+    this.#followed.set(followed.key, followed);
+    return followed;
+  }
+
+  /** Ends one, and forgets it unless the client has left it and follows the same anew. */
+  #end(followed: Followed): void {
+    if (this.#followed.get(followed.key) === followed) this.#followed.delete(followed.key);
+    followed.subscription.close();
+  }
+
+  #consume(followed: Followed): void {
+    if (followed.confirmed) return;
+    followed.confirmed = true;
     const onEnd = (error?: unknown) => {
       // Left by the client, or with the connection.
-      if (this.#subscriptions.get(key) !== subscription) return;
-      this.#subscriptions.delete(key);
-      const [code, reason] = isMillraceError(error, 'HUB_LAGGED') ? [1013, 'too slow'] : [1001, 'the hub is closed'];
-      closeWebSocket(this.#ws, this.#socket, code, reason);
+      if (this.#followed.get(followed.key) !== followed) return;
+      this.#followed.delete(followed.key);
+      if (isMillraceError(error, 'HUB_LAGGED')) closeWebSocket(this.#ws, this.#socket, 1013, 'too slow');
+      else this.#closeWithHub();
     };
-    subscription.consume((event) => this.#send(event)).then(onEnd, onEnd);
+    followed.subscription.consume((event) => this.#send(event)).then(onEnd, onEnd);
   }
 
   #leave(target: string | Pattern): void {
-    const key = keyOf(target);
-    const subscription = this.#subscriptions.get(key);
-    this.#subscriptions.delete(key);
-    subscription?.close();
+    const followed = this.#followed.get(keyOf(target));
+    if (followed !== undefined) this.#end(followed);
+  }
+
+  #closeWithHub(): void {
+    closeWebSocket(this.#ws, this.#socket, 1001, 'the hub is closed');
   }
 
   async #publish(channels: readonly string[], message: unknown): Promise<void> {
@@ -252,6 +272,8 @@ class EventSocket {
   }
 
   #ping(): void {
+    // A client that follows nothing has no subscription that would tell.
+    if (this.#hub.status === 'closed') this.#closeWithHub();
     // While its socket is full a ping would wait behind the data, and while it is paused no answer can be seen.
     if (this.#socket.writableNeedDrain || this.#ws.isPaused) {
       this.#answered = true;

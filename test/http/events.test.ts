@@ -423,6 +423,70 @@ describe('WebSocket /-/events', () => {
     client.ws.terminate();
   });
 
+  it('answers a subscribe when the broker has confirmed it, whichever orders ask for the same', async () => {
+    const driver = new FakeDriver();
+    const hub = createHub(driver);
+    const { server } = await serveHub(hub);
+    await hub.connect();
+    const answers: ((error?: Error) => void)[] = [];
+    driver.onSubscribe = () =>
+      new Promise((resolve, reject) => {
+        answers.push((error) => (error === undefined ? resolve() : reject(error)));
+      });
+    const client = await open(server, '/-/events');
+    const say = (order: object) => client.ws.send(JSON.stringify(order));
+    say({ op: 'subscribe', channels: ['a', 'refused'], ref: 1 });
+    say({ op: 'subscribe', channels: ['a'], ref: 2 });
+    await until(() => answers.length === 2);
+    say({ op: 'publish', channels: [], ref: 3 });
+    expect(await client.nextJson()).toMatchObject({ op: 'error', ref: 3 });
+    answers[1]?.(new Error('refused'));
+    expect(await client.nextJson()).toMatchObject({ op: 'error', ref: 1 });
+    answers[0]?.();
+    expect(await client.nextJson()).toEqual({ op: 'ok', ref: 2 });
+    driver.receive('a', '1');
+    expect(await client.nextJson()).toMatchObject({ message: 1 });
+    expect(hub.channelCount).toBe(1);
+    client.ws.terminate();
+    await until(() => hub.channelCount === 0);
+  });
+
+  it('forgets no channel that is left and followed anew while another of the same order is refused', async () => {
+    const driver = new FakeDriver();
+    const hub = createHub(driver);
+    const { server } = await serveHub(hub);
+    await hub.connect();
+    let refuse = () => {};
+    driver.onSubscribe = async () => {
+      if (!driver.calls.at(-1)?.endsWith('refused')) return;
+      await new Promise<void>((_, reject) => {
+        refuse = () => reject(new Error('refused'));
+      });
+    };
+    const client = await open(server, '/-/events');
+    const say = (order: object) => client.ws.send(JSON.stringify(order));
+    say({ op: 'subscribe', channels: ['a', 'refused'], ref: 1 });
+    say({ op: 'unsubscribe', channels: ['a'], ref: 2 });
+    say({ op: 'subscribe', channels: ['a'], ref: 3 });
+    expect(await client.nextJson()).toEqual({ op: 'ok', ref: 2 });
+    expect(await client.nextJson()).toEqual({ op: 'ok', ref: 3 });
+    refuse();
+    expect(await client.nextJson()).toMatchObject({ op: 'error', ref: 1 });
+    driver.receive('a', '1');
+    expect(await client.nextJson()).toMatchObject({ message: 1 });
+    say({ op: 'unsubscribe', channels: ['a'], ref: 4 });
+    expect(await client.nextJson()).toEqual({ op: 'ok', ref: 4 });
+    expect(hub.channelCount).toBe(0);
+    client.ws.terminate();
+  });
+
+  it('closes with 1001 also a client that follows nothing when the hub is closed', async () => {
+    const { hub, server } = await serveHub(undefined, { limits: { heartbeatIntervalMs: 20 } });
+    const client = await open(server, '/-/events');
+    await hub.close();
+    expect((await client.closed).code).toBe(1001);
+  });
+
   it('shares one frame of each message among all sockets', async () => {
     const driver = new FakeDriver();
     const { server } = await serveHub(createHub(driver));
