@@ -46,7 +46,7 @@ const chunked = {
  * - The headers are sent once the broker has confirmed the subscription. If it does not, and for channels that cannot
  *   be, the answer is `application/problem+json` with the code of the error.
  * - Each message carries an id; a client that comes back with `Last-Event-ID` goes on from there where the broker keeps a
- *   history, and gets an event `gap` where something is missing.
+ *   history, and gets an event `gap` where something is missing. The first id comes with the headers.
  * - A client that reads slowly costs at most `maxLag` events, then it is told of a gap or cut off.
  *
  * Resolves when the response is over. Never rejects.
@@ -87,7 +87,7 @@ export async function sendEvents(
   });
   response.flushHeaders();
   const output = openOutput(response, label);
-  output.comment(SSE_SUBSCRIBED);
+  output.comment(lastEventId === undefined ? greeting(subscription.position) : SSE_SUBSCRIBED);
   const onAbort = () => subscription.close();
   signal?.addEventListener('abort', onAbort, { once: true });
   const heartbeat = setInterval(
@@ -149,6 +149,14 @@ function openOutput(response: ServerResponse, label: SseLabel): Output {
       target.off('drain', onReady);
     },
   };
+}
+
+/**
+ * Sent as soon as the subscription stands. An id without data is no event, but an `EventSource` keeps it: one that is
+ * away before it has got any event comes back with it, and misses nothing.
+ */
+function greeting(position: string | undefined): Uint8Array {
+  return position === undefined ? SSE_SUBSCRIBED : new TextEncoder().encode(`:subscribed\nid: @${position}\n\n`);
 }
 
 function singleHeader(value: string | string[] | undefined): string | undefined {

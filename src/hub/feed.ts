@@ -32,8 +32,11 @@ export class Channel implements ChannelSink<unknown> {
   ready: Promise<void> = Promise.resolve();
   /** The id of the newest message, or of the point where the subscription began. Only where the driver can replay. */
   position: string | undefined;
+  /** The id of the point where the subscription began. */
+  begin: string | undefined;
   readonly #coding: Coding;
   readonly #matches: ((name: string) => boolean) | undefined;
+  #label: string | undefined;
 
   constructor(name: string, isPattern: boolean, coding: Coding) {
     this.key = channelKey(name, isPattern);
@@ -41,6 +44,12 @@ export class Channel implements ChannelSink<unknown> {
     this.pattern = isPattern ? name : undefined;
     this.#matches = isPattern ? patternMatcher(name) : undefined;
     this.#coding = coding;
+  }
+
+  /** Stands for the name in ids: short, because the id of many channels has to fit in a header. */
+  get label(): string {
+    this.#label ??= shortHash(this.name);
+    return this.#label;
   }
 
   message(channel: string, payload: unknown, id?: string): void {
@@ -131,17 +140,22 @@ export class Feed {
   #position(): string | undefined {
     const [only, ...others] = this.channels;
     if (others.length === 0) return only?.position;
-    return formatPositions(this.channels.map(({ name, position }) => [name, position])) || undefined;
+    return formatPositions(this.channels.map((channel) => [channel, channel.position])) || undefined;
   }
 }
 
+/** Where the live events of some channels begin for a subscriber. Only those that the driver can replay. */
+export type Begins = ReadonlyMap<Channel, string>;
+
 /**
- * Where a subscriber of several channels stands, as one id: `chat=17;news=4`, names percent-encoded. Channels without a
- * position are left out.
+ * Where a subscriber of several channels stands, as one id: `1x4k0qbfjgz=17;c0mv3ty2hlp=4`, with a hash of each name.
+ * Channels without a position are left out.
  */
-export function formatPositions(positions: Iterable<readonly [channel: string, id: string | undefined]>): string {
+export function formatPositions(positions: Iterable<readonly [channel: Channel, id: string | undefined]>): string {
   const parts: string[] = [];
-  for (const [channel, id] of positions) if (id !== undefined) parts.push(`${encodeURIComponent(channel)}=${id}`);
+  for (const [channel, id] of positions) {
+    if (id !== undefined && channel.pattern === undefined) parts.push(`${channel.label}=${id}`);
+  }
   return parts.join(';');
 }
 
@@ -153,11 +167,28 @@ export function parsePositions(id: string, channels: readonly Channel[]): Map<Ch
     positions.set(named[0] as Channel, id);
     return positions;
   }
-  const byName = new Map(named.map((channel) => [encodeURIComponent(channel.name), channel]));
+  const byLabel = new Map<string, string>();
   for (const part of id.split(';')) {
     const at = part.indexOf('=');
-    const channel = byName.get(part.slice(0, at));
-    if (at > 0 && channel !== undefined) positions.set(channel, part.slice(at + 1));
+    if (at > 0) byLabel.set(part.slice(0, at), part.slice(at + 1));
+  }
+  for (const channel of named) {
+    const position = byLabel.get(channel.label);
+    if (position !== undefined) positions.set(channel, position);
   }
   return positions;
+}
+
+/** 53 bits of a text (cyrb53), so that names do not meet by chance. */
+function shortHash(text: string): string {
+  let high = 0xdeadbeef;
+  let low = 0x41c6ce57;
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    high = Math.imul(high ^ code, 2654435761);
+    low = Math.imul(low ^ code, 1597334677);
+  }
+  high = Math.imul(high ^ (high >>> 16), 2246822507) ^ Math.imul(low ^ (low >>> 13), 3266489909);
+  low = Math.imul(low ^ (low >>> 16), 2246822507) ^ Math.imul(high ^ (high >>> 13), 3266489909);
+  return (4294967296 * (2097151 & low) + (high >>> 0)).toString(36);
 }

@@ -1,13 +1,14 @@
 import { isMillraceError, MillraceError } from '../errors.js';
-import type { HubEvent, HubGap } from './channels.js';
+import type { HubGap } from './channels.js';
 import { type Codec, jsonCodec } from './codec.js';
 import { Deadline, orAborted, settledWithin, withResolver } from './deadline.js';
 import type { Driver, DriverAbilities, DriverConnection } from './driver.js';
-import { Channel, type Coding, channelKey, Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
+import { type Begins, Channel, type Coding, channelKey, Feed } from './feed.js';
 import type { HubStatus, SubscribeOptions } from './hub.js';
 import { checkChannelName } from './names.js';
 import { PendingPublishes } from './pending-publishes.js';
-import { HubSubscription, type Resumed } from './subscription.js';
+import { type Resumed, readMissed } from './resuming.js';
+import { HubSubscription } from './subscription.js';
 
 /** The checked options of a hub. */
 export interface HubLimits {
@@ -26,9 +27,6 @@ export interface HubLimits {
 
 /** How long `close` waits for a driver that does not come to an end. */
 const CLOSE_TIMEOUT_MS = 5_000;
-
-/** How many events a resumed subscription may have to catch up on; more are a gap. */
-const REPLAY_MAX = 65_536;
 
 /**
  * What is the same for all brokers: the connection and its states, the channels and who listens to them, the way of a
@@ -108,14 +106,16 @@ export class HubCore {
     const targets = this.#targets(channels);
     if (this.#closed !== undefined) throw closedError();
     const feed = this.#feed(targets);
-    const ready = Promise.all(feed.channels.map((channel) => channel.ready)).then(() => undefined);
+    const { after, maxLag } = options;
+    const begins = whereItBegins(feed);
+    const countMax = Math.min(maxLag ?? this.#limits.maxLag, this.#limits.maxLag);
     const subscription = new HubSubscription({
       feed,
-      ready,
-      resume: options.after === undefined ? undefined : this.#resume(feed, options.after, ready),
+      begins,
+      resume: after === undefined ? undefined : this.#resume(after, begins, feed, countMax),
       onGap: options.onGap,
       whenLagging: options.whenLagging ?? 'gap',
-      maxLag: Math.min(options.maxLag ?? this.#limits.maxLag, this.#limits.maxLag),
+      maxLag: countMax,
       signal: options.signal,
       leave: (each) => this.#leave(feed, each),
     });
@@ -344,6 +344,7 @@ export class HubCore {
       const connection = await this.#connect();
       const subscription = await this.#subscribeOnBroker(connection, channel);
       channel.subscription = subscription;
+      channel.begin = subscription.position;
       channel.position ??= subscription.position;
     } catch (error) {
       // Whoever comes next tries anew.
@@ -413,44 +414,16 @@ export class HubCore {
     });
   }
 
-  /** Reads what a returning subscriber missed. Where that cannot be had, a gap takes its place. */
-  async #resume(feed: Feed, after: string, ready: Promise<void>): Promise<Resumed> {
-    await ready;
-    const positions = parsePositions(after, feed.channels);
-    const events: HubEvent[] = [];
-    const seen = new Map<string, string>();
+  /** What comes before the live events of a subscriber that returns, once the broker has confirmed its channels. */
+  async #resume(after: string, begins: Promise<Begins>, feed: Feed, countMax: number): Promise<Resumed> {
+    const positions = await begins;
     const deadline = this.#deadline();
-    for (const channel of feed.channels) {
-      const from = positions.get(channel);
-      try {
-        if (from === undefined) throw new MillraceError('HUB_HISTORY_GONE', 'There is no position for this channel.');
-        for await (const { id, payload } of this.#replay(channel.name, from, deadline.signal)) {
-          if (events.length >= REPLAY_MAX) throw new MillraceError('HUB_HISTORY_GONE', 'There is too much to replay.');
-          positions.set(channel, id);
-          seen.set(channel.name, id);
-          const event = channel.decode(channel.name, payload);
-          if (event.gap !== undefined) events.push(event);
-          else events.push({ ...event, id: feed.channels.length === 1 ? id : positionsOf(feed, positions) });
-        }
-      } catch (error) {
-        if (!isMillraceError(error, 'HUB_HISTORY_GONE')) {
-          deadline.clear();
-          throw error;
-        }
-        if (channel.position !== undefined) positions.set(channel, channel.position);
-        events.push(gapEvent(channel, { reason: 'history', detail: error.message }));
-      }
+    const connection = this.#connection;
+    try {
+      return await readMissed({ feed, after, begins: positions, connection, countMax, signal: deadline.signal });
+    } finally {
+      deadline.clear();
     }
-    deadline.clear();
-    return { events, seen };
-  }
-
-  #replay(channel: string, after: string, signal: AbortSignal) {
-    const replay = this.#connection?.replay?.(channel, after, signal);
-    if (replay === undefined) {
-      throw new MillraceError('HUB_HISTORY_GONE', 'This broker keeps no history: start from the present state.');
-    }
-    return replay;
   }
 
   // The end.
@@ -474,8 +447,17 @@ export class HubCore {
   }
 }
 
-function positionsOf(feed: Feed, positions: ReadonlyMap<Channel, string>): string {
-  return formatPositions(feed.channels.map((channel) => [channel.name, positions.get(channel)]));
+/** Where the live events begin for a subscriber that comes now, once all channels are confirmed. */
+async function whereItBegins(feed: Feed): Promise<Begins> {
+  // Of a channel that has events already the feed will have what comes after them.
+  const now = feed.channels.map(({ position }) => position);
+  await Promise.all(feed.channels.map((channel) => channel.ready));
+  const begins = new Map<Channel, string>();
+  for (const [at, channel] of feed.channels.entries()) {
+    const begin = now[at] ?? channel.begin;
+    if (begin !== undefined) begins.set(channel, begin);
+  }
+  return begins;
 }
 
 function closedError(): MillraceError {

@@ -2,7 +2,8 @@ import { MillraceError } from '../errors.js';
 import { done, type Subscription } from '../event-stream/index.js';
 import type { HubEvent, HubGap } from './channels.js';
 import type { Gap } from './driver.js';
-import { type Feed, gapEvent } from './feed.js';
+import { type Begins, type Channel, type Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
+import type { Resumed } from './resuming.js';
 
 /** What happens to a subscriber that is further behind than `maxLag`. */
 export type LagPolicy = 'gap' | 'disconnect';
@@ -10,7 +11,8 @@ export type LagPolicy = 'gap' | 'disconnect';
 /** What a subscription is made with; the hub fills it in. */
 export interface SubscriptionSetup {
   readonly feed: Feed;
-  readonly ready: Promise<void>;
+  /** Resolves when the broker has confirmed all channels, to where their live events begin. */
+  readonly begins: Promise<Begins>;
   /** Resolves to what comes before the live events, once the broker's subscription stands. */
   readonly resume: Promise<Resumed> | undefined;
   readonly onGap: ((event: HubGap) => void) | undefined;
@@ -19,13 +21,6 @@ export interface SubscriptionSetup {
   readonly signal: AbortSignal | undefined;
   /** Called once, when the subscription needs the feed no more. */
   readonly leave: (subscription: HubSubscription) => void;
-}
-
-/** What a resumed subscription starts with. */
-export interface Resumed {
-  readonly events: HubEvent[];
-  /** Live events up to these ids are in `events` already. */
-  readonly seen: Map<string, string>;
 }
 
 type ReadOptions = { readonly signal?: AbortSignal };
@@ -49,7 +44,9 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
   /** How many events were skipped, and not yet told of: they come after `#first`. */
   #missed = 0;
   #resuming: Promise<void> | undefined;
-  #seen: Map<string, string> | undefined;
+  /** Where a resumed subscriber is in the channels whose live events are not as far yet. */
+  #seen: Map<Channel, string> | undefined;
+  #position: string | undefined;
   #ended = false;
   #failure: { readonly error: unknown } | undefined;
   #settleClosed: () => void = () => {};
@@ -61,14 +58,20 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.closed = new Promise((resolve) => {
       this.#settleClosed = resolve;
     });
-    this.ready = setup.ready;
-    setup.ready.catch((error: unknown) => this.#fail(error));
+    const { channels } = setup.feed;
+    this.ready = setup.begins.then((begins) => {
+      const [only, ...others] = channels;
+      if (others.length === 0) this.#position = begins.get(only as Channel);
+      else this.#position = formatPositions(begins) || undefined;
+    });
+    this.ready.catch((error: unknown) => this.#fail(error));
     if (setup.resume !== undefined) {
       this.#resuming = setup.resume.then(
         ({ events, seen }) => {
-          this.#first.push(...events);
-          this.#seen = seen.size > 0 ? seen : undefined;
           this.#resuming = undefined;
+          if (this.#ended) return;
+          for (const event of events) this.#first.push(event);
+          this.#seen = seen.size > 0 ? seen : undefined;
         },
         (error: unknown) => this.#fail(error),
       );
@@ -76,6 +79,14 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     const { signal } = setup;
     if (signal?.aborted) this.#onAbort();
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /**
+   * Where the live events begin, as an id for `after`: for a subscriber that goes away before it has read any. Set when
+   * {@link ready} has resolved, where the driver can replay.
+   */
+  get position(): string | undefined {
+    return this.#position;
   }
 
   /** How many events arrived and were not read yet, skipped ones included. */
@@ -111,7 +122,10 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
       onGap === undefined
         ? (consumer as (event: HubEvent) => unknown)
         : (event: HubEvent): unknown => (event.gap === undefined ? consumer(event as E) : onGap(event));
-    const checked = (event: HubEvent): unknown => (this.#isSeen(event) ? undefined : give(event));
+    const checked = (event: HubEvent): unknown => {
+      const unseen = this.#unseen(event);
+      return unseen === undefined ? undefined : give(unseen);
+    };
     try {
       for (;;) {
         for (let event = this.#takeFirst(); event !== undefined; event = this.#takeFirst()) {
@@ -200,8 +214,8 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
           if (events !== this.#events) continue;
           return this.#pass(result);
         }
-        event = result.value;
-        if (this.#isSeen(event)) continue;
+        event = this.#unseen(result.value);
+        if (event === undefined) continue;
       }
       if (event.gap === undefined || this.#setup.onGap === undefined) return { done: false, value: event as E };
       this.#setup.onGap(event);
@@ -225,15 +239,30 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     return this.#first.shift();
   }
 
-  /** Whether a live event was read already as part of the history. */
-  #isSeen(event: HubEvent): boolean {
-    if (this.#seen === undefined || event.pattern !== undefined || event.id === undefined) return false;
-    const last = this.#seen.get(event.channel);
-    if (last === undefined) return false;
-    if (idOfChannel(event.id, event.channel) <= last) return true;
-    this.#seen.delete(event.channel);
-    if (this.#seen.size === 0) this.#seen = undefined;
-    return false;
+  /**
+   * A live event for a resumed subscriber: nothing when it had it already. The live events may be behind what it read of
+   * the history, and so may their ids: then it gets the later positions, so that it comes back to where it was.
+   */
+  #unseen(event: HubEvent): HubEvent | undefined {
+    const seen = this.#seen;
+    if (seen === undefined || event.gap !== undefined || event.id === undefined) return event;
+    const { channels } = this.#setup.feed;
+    const positions = parsePositions(event.id, channels);
+    let isSeen = false;
+    let isBehind = false;
+    for (const [channel, last] of seen) {
+      const live = positions.get(channel) ?? '';
+      if (event.pattern === undefined && event.channel === channel.name) isSeen = live <= last;
+      if (live >= last) seen.delete(channel);
+      else {
+        positions.set(channel, last);
+        isBehind = true;
+      }
+    }
+    if (seen.size === 0) this.#seen = undefined;
+    if (isSeen) return undefined;
+    // The very event where it can be: it is encoded once for all who get it.
+    return isBehind ? { ...event, id: formatPositions(positions) } : event;
   }
 
   readonly #onAbort = (): void => this.#fail(this.#setup.signal?.reason);
@@ -251,16 +280,4 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.#settleClosed();
     this.#setup.leave(this as unknown as HubSubscription);
   }
-}
-
-/** The part of an event's id that belongs to its own channel. */
-function idOfChannel(id: string, channel: string): string {
-  if (!id.includes('=')) return id;
-  const prefix = `${encodeURIComponent(channel)}=`;
-  return (
-    id
-      .split(';')
-      .find((part) => part.startsWith(prefix))
-      ?.slice(prefix.length) ?? ''
-  );
 }

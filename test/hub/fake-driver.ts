@@ -23,6 +23,10 @@ export class FakeDriver implements Driver {
     this.connects++;
     this.context = context;
     await this.onConnect();
+    return this.connection();
+  }
+
+  protected connection(): DriverConnection {
     return {
       publish: async (channel, payload) => {
         this.published.push([channel, Buffer.from(payload).toString()]);
@@ -53,5 +57,32 @@ export class FakeDriver implements Driver {
         await this.onUnsubscribe();
       },
     };
+  }
+}
+
+/** One that has a history. Each message says its own id. */
+export class ReplayingDriver extends FakeDriver {
+  override readonly abilities = {
+    ordering: true,
+    replay: true,
+    patterns: true,
+    atLeastOnce: false,
+    maxMessageBytes: 1000,
+  };
+  /** The ids that are kept, by channel. */
+  readonly history: Record<string, string[]> = {};
+  /** How many spaces come before each message. */
+  padding = 0;
+
+  protected override connection(): DriverConnection {
+    const kept = (channel: string, after: string) => (this.history[channel] ?? []).filter((id) => id > after);
+    return {
+      ...super.connection(),
+      replay: (channel, after) => this.#replay(kept(channel, after), this.padding),
+    };
+  }
+
+  async *#replay(ids: readonly string[], padding: number) {
+    for (const id of ids) yield { id, payload: Buffer.from(id.padStart(padding)) };
   }
 }

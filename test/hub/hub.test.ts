@@ -3,7 +3,7 @@ import { MillraceError } from '../../src/errors.js';
 import { done } from '../../src/event-stream/index.js';
 import { memory } from '../../src/hub/drivers/memory.js';
 import { bytesCodec, createHub, type Hub, type HubEvent, type HubStatus, textCodec } from '../../src/hub/index.js';
-import { FakeDriver } from './fake-driver.js';
+import { FakeDriver, ReplayingDriver } from './fake-driver.js';
 
 /** The next `count` events. */
 async function take<E>(subscription: AsyncIterator<E>, count: number): Promise<E[]> {
@@ -701,6 +701,114 @@ describe('resuming', () => {
     const third = hub.subscribe(['a', 'b=;%'], { after: events.at(-1)?.id ?? '' });
     hub.publish('b=;%', 6);
     expect((await take(third, 1)).map((event) => event.message)).toEqual([6]);
+    await hub.close();
+  });
+
+  it('does not give again what the subscriber had, where the live events begin before it', async () => {
+    const hub = createHub(memory({ historyMax: 10 }));
+    const other = hub.subscribe('a');
+    await other.ready;
+    const second = hub.subscribe('a', { after: other.position ?? '' });
+    hub.publish('a', 1);
+    const [event] = await take(other, 1);
+    const third = hub.subscribe('a', { after: event?.id ?? '' });
+    hub.publish('a', 2);
+    expect((await take(second, 2)).map(({ message }) => message)).toEqual([1, 2]);
+    expect((await take(third, 1)).map(({ message }) => message)).toEqual([2]);
+    const late = hub.subscribe('a', { after: `${event?.id}` });
+    hub.publish('a', 3);
+    expect((await take(late, 2)).map(({ message }) => message)).toEqual([2, 3]);
+    await hub.close();
+  });
+
+  it('gives no message again when the history has nothing that is newer', async () => {
+    const driver = new ReplayingDriver();
+    const hub = createHub(driver);
+    const first = hub.subscribe('a');
+    await first.ready;
+    // It had message 5 by another server, before this one got it.
+    const second = hub.subscribe('a', { after: '5' });
+    await second.ready;
+    driver.sinks.get('a')?.message('a', Buffer.from('5'), '5');
+    driver.sinks.get('a')?.message('a', Buffer.from('6'), '6');
+    expect((await take(second, 1)).map(({ message }) => message)).toEqual([6]);
+    await hub.close();
+  });
+
+  it('has ids that never go back, also where one channel was replayed further than its live events are', async () => {
+    const driver = new ReplayingDriver();
+    driver.history.b = ['7', '8'];
+    const hub = createHub(driver);
+    const other = hub.subscribe(['a', 'b']);
+    await other.ready;
+    driver.sinks.get('a')?.message('a', Buffer.from('"start"'), '1');
+    driver.sinks.get('b')?.message('b', Buffer.from('"start"'), '6');
+    const [, start] = await take(other, 2);
+    const second = hub.subscribe(['a', 'b'], { after: start?.id ?? '' });
+    const replayed = await take(second, 2);
+    driver.sinks.get('a')?.message('a', Buffer.from('2'), '2');
+    driver.sinks.get('b')?.message('b', Buffer.from('7'), '7');
+    driver.sinks.get('b')?.message('b', Buffer.from('8'), '8');
+    driver.sinks.get('b')?.message('b', Buffer.from('9'), '9');
+    const live = await take(second, 2);
+    expect([...replayed, ...live].map(({ message }) => message)).toEqual([7, 8, 2, 9]);
+    const [a, b] = (start?.id ?? '').split(';').map((part) => part.split('=')[0]);
+    expect([...replayed, ...live].map(({ id }) => id)).toEqual([
+      `${a}=1;${b}=7`,
+      `${a}=1;${b}=8`,
+      `${a}=2;${b}=8`,
+      `${a}=2;${b}=9`,
+    ]);
+    await hub.close();
+  });
+
+  it('keeps no more of the history than maxLag and the limit of bytes allow, and tells of a gap', async () => {
+    const driver = new ReplayingDriver();
+    driver.history.a = Array.from({ length: 100 }, (_, at) => String(100 + at));
+    const hub = createHub(driver);
+    const few = hub.subscribe('a', { after: '0', maxLag: 10 });
+    const events = await take(few, 11);
+    expect(events.slice(0, 10).map(({ message }) => message)).toEqual(Array.from({ length: 10 }, (_, at) => 100 + at));
+    expect(events[10]?.gap?.reason).toBe('history');
+    driver.padding = 1024 * 1024;
+    const large = hub.subscribe('a', { after: '0' });
+    await large.ready;
+    while ((await large.next()).value?.gap === undefined) expect(large.lag).toBeLessThan(20);
+    await hub.close();
+  });
+
+  it('begins where `position` says for a subscriber that read nothing', async () => {
+    const hub = createHub(memory({ historyMax: 10 }));
+    await hub.publish('a', 0);
+    const first = hub.subscribe('a');
+    const pair = hub.subscribe(['a', 'b']);
+    expect(first.position).toBeUndefined();
+    await Promise.all([first.ready, pair.ready]);
+    await hub.publish('a', 1);
+    const later = hub.subscribe('a');
+    await later.ready;
+    for (const each of [first, pair, later]) each.close();
+    await hub.publish('a', 2);
+    const back = hub.subscribe('a', { after: first.position ?? '' });
+    const pairBack = hub.subscribe(['b', 'a'], { after: pair.position ?? '' });
+    const laterBack = hub.subscribe('a', { after: later.position ?? '' });
+    expect((await take(back, 2)).map(({ message }) => message)).toEqual([1, 2]);
+    expect((await take(pairBack, 2)).map(({ message }) => message)).toEqual([1, 2]);
+    expect((await take(laterBack, 1)).map(({ message }) => message)).toEqual([2]);
+    await hub.close();
+  });
+
+  it('gives nothing after it was closed while it read the history', async () => {
+    const driver = new ReplayingDriver();
+    driver.history.a = ['1', '2'];
+    const hub = createHub(driver);
+    await hub.connect();
+    const subscription = hub.subscribe('a', { after: '0' });
+    await subscription.ready;
+    subscription.close();
+    await settled();
+    expect(subscription.lag).toBe(0);
+    expect(await subscription.next()).toEqual({ done: true, value: undefined });
     await hub.close();
   });
 
