@@ -6,6 +6,7 @@ import type { Driver, DriverAbilities, DriverConnection } from './driver.js';
 import { type Begins, Channel, type Coding, channelKey, Feed } from './feed.js';
 import type { HubStatus, SubscribeOptions } from './hub.js';
 import { checkChannelName } from './names.js';
+import { checkSubscribeOptions, limit } from './options.js';
 import { PendingPublishes } from './pending-publishes.js';
 import { type Resumed, readMissed } from './resuming.js';
 import { HubSubscription } from './subscription.js';
@@ -103,19 +104,20 @@ export class HubCore {
     channels: unknown,
     options: SubscribeOptions & { readonly onGap?: (gap: HubGap) => void } = {},
   ): HubSubscription {
+    checkSubscribeOptions(options);
+    const { after } = options;
+    const maxLag = Math.min(limit('maxLag', options.maxLag, this.#limits.maxLag), this.#limits.maxLag);
     const targets = this.#targets(channels);
     if (this.#closed !== undefined) throw closedError();
     const feed = this.#feed(targets);
-    const { after, maxLag } = options;
     const begins = whereItBegins(feed);
-    const countMax = Math.min(maxLag ?? this.#limits.maxLag, this.#limits.maxLag);
     const subscription = new HubSubscription({
       feed,
       begins,
-      resume: after === undefined ? undefined : this.#resume(after, begins, feed, countMax),
+      resume: after === undefined ? undefined : this.#resume(after, begins, feed, maxLag),
       onGap: options.onGap,
       whenLagging: options.whenLagging ?? 'gap',
-      maxLag: countMax,
+      maxLag,
       signal: options.signal,
       leave: (each) => this.#leave(feed, each),
     });

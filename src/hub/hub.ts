@@ -4,6 +4,7 @@ import type { Codec } from './codec.js';
 import type { Driver, DriverAbilities } from './driver.js';
 import { HubCore } from './hub-core.js';
 import { DEFAULT_CHANNEL_BYTES_MAX } from './names.js';
+import { limit } from './options.js';
 import { carriesValues, driverLoader } from './schemes.js';
 import type { HubSubscription, LagPolicy } from './subscription.js';
 
@@ -92,7 +93,7 @@ export interface Hub<C extends object = AnyChannels> {
    * Follows channels, by name or by `{ pattern: 'job/*' }`: every message that is published from then on, by anyone.
    * Yields `{ channel, message }` and, where messages may be missing, `{ channel, gap }`, unless `onGap` takes those.
    *
-   * Throws `HUB_CHANNEL_INVALID`, `HUB_PATTERNS_UNSUPPORTED`, `HUB_BUSY`, `HUB_CLOSED`. What the broker refuses is
+   * Throws `INVALID_ARGUMENT`, `HUB_CHANNEL_INVALID`, `HUB_PATTERNS_UNSUPPORTED`, `HUB_BUSY`, `HUB_CLOSED`. What the broker refuses is
    * rejected by `ready` and by the iteration.
    */
   subscribe<const T extends Target<C>>(
@@ -156,12 +157,4 @@ export function createHub<C extends object = AnyChannels>(
 
 function isDriver(value: Driver | Driver<unknown> | HubOptions): value is Driver | Driver<unknown> {
   return typeof (value as Driver).connect === 'function';
-}
-
-function limit(name: string, value: number | undefined, byDefault: number): number {
-  if (value === undefined) return byDefault;
-  if (!Number.isSafeInteger(value) || value < 1 || (name.endsWith('Ms') && value > 0x7fffffff)) {
-    throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number of at least 1, not ${value}.`);
-  }
-  return value;
 }

@@ -2,7 +2,15 @@ import { describe, expect, expectTypeOf, it } from 'vitest';
 import { MillraceError } from '../../src/errors.js';
 import { done } from '../../src/event-stream/index.js';
 import { memory } from '../../src/hub/drivers/memory.js';
-import { bytesCodec, createHub, type Hub, type HubEvent, type HubStatus, textCodec } from '../../src/hub/index.js';
+import {
+  bytesCodec,
+  createHub,
+  type Hub,
+  type HubEvent,
+  type HubStatus,
+  type SubscribeOptions,
+  textCodec,
+} from '../../src/hub/index.js';
 import { FakeDriver, ReplayingDriver } from './fake-driver.js';
 
 /** The next `count` events. */
@@ -468,6 +476,24 @@ describe('subscribe', () => {
     hub.subscribe(['a', 'b']);
     hub.subscribe('a');
     expect(() => hub.subscribe('c')).toThrow(expect.objectContaining({ code: 'HUB_BUSY' }));
+    await hub.close();
+  });
+
+  it('throws for options that cannot be', async () => {
+    const hub = createHub();
+    const wrong = [
+      ...[Number.NaN, 0, -1, 1.5, Number.POSITIVE_INFINITY, '7', null].map((maxLag) => ({ maxLag })),
+      { whenLagging: 'explode' },
+      { after: 7 },
+      { onGap: true },
+      { signal: 'stop' },
+    ];
+    for (const options of wrong) {
+      expect(() => hub.subscribe('a', options as SubscribeOptions)).toThrow(
+        expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
+      );
+    }
+    expect(hub.channelCount).toBe(0);
     await hub.close();
   });
 
