@@ -6,6 +6,7 @@
  */
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { Pattern } from './channels.js';
+import { Deadline, orAborted } from './deadline.js';
 import { createHub, type Hub, type HubOptions, type SubscribeOptions } from './hub.js';
 import type { HubSubscription } from './subscription.js';
 
@@ -70,29 +71,44 @@ export async function cleanup(): Promise<void> {
 
 async function connect(hub: Hub, options: InitOptions): Promise<void> {
   const { initTimeoutMs = DEFAULT_INIT_TIMEOUT_MS, retryDelayMs = DEFAULT_RETRY_DELAY_MS, signal } = options;
-  const deadline = performance.now() + initTimeoutMs;
-  for (;;) {
-    signal?.throwIfAborted();
-    try {
-      return await hub.connect();
-    } catch (error) {
-      if (!isMillraceError(error, 'HUB_UNAVAILABLE') || performance.now() + retryDelayMs > deadline) throw error;
+  signal?.throwIfAborted();
+  let lastError: Error | undefined;
+  const late = () =>
+    lastError ??
+    new MillraceError('HUB_UNAVAILABLE', `The broker did not answer within ${initTimeoutMs} ms.`, { initTimeoutMs });
+  const end = performance.now() + initTimeoutMs;
+  // A timer takes no more; nobody waits for that long.
+  const deadline = new Deadline(Math.min(initTimeoutMs, 0x7fffffff), late, new Set());
+  const onAbort = () => deadline.abort(signal?.reason);
+  signal?.addEventListener('abort', onAbort, { once: true });
+  try {
+    for (;;) {
+      try {
+        return await orAborted(hub.connect(), deadline.signal);
+      } catch (error) {
+        if (deadline.signal.aborted || !isMillraceError(error, 'HUB_UNAVAILABLE')) throw error;
+        if (performance.now() + retryDelayMs > end) throw error;
+        lastError = error;
+      }
+      await wait(retryDelayMs, deadline.signal);
     }
-    await wait(retryDelayMs, signal);
+  } finally {
+    deadline.clear();
+    signal?.removeEventListener('abort', onAbort);
   }
 }
 
-function wait(delayMs: number, signal: AbortSignal | undefined): Promise<void> {
+function wait(delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const onAbort = () => {
       clearTimeout(timer);
-      reject(signal?.reason);
+      reject(signal.reason);
     };
     const timer = setTimeout(() => {
-      signal?.removeEventListener('abort', onAbort);
+      signal.removeEventListener('abort', onAbort);
       resolve();
     }, delayMs);
-    signal?.addEventListener('abort', onAbort, { once: true });
+    signal.addEventListener('abort', onAbort, { once: true });
   });
 }
 

@@ -56,4 +56,16 @@ describe('the hub of the process', () => {
     setTimeout(() => controller.abort(reason), 10);
     await expect(waiting).rejects.toBe(reason);
   });
+
+  it('gives up at once by its signal, and when the time is over, also in the middle of a try', async () => {
+    const driver = new FakeDriver();
+    driver.onConnect = () => new Promise(() => {});
+    const controller = new AbortController();
+    const reason = new Error('enough');
+    const waiting = init({ driver, signal: controller.signal });
+    setTimeout(() => controller.abort(reason), 10);
+    await expect(waiting).rejects.toBe(reason);
+    await expect(init({ driver, initTimeoutMs: 20 })).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
+    await init();
+  });
 });
