@@ -19,6 +19,15 @@ export type MessageOf<C, Name extends string> = Name extends keyof C
   ? C[Name]
   : { [Key in keyof C & string]: Name extends NamesOf<Key> ? C[Key] : never }[keyof C & string];
 
+/** What may be sent to all of the channels `Name` at once: it has to be a message of each. */
+export type MessageOfAll<C, Name extends string> = (
+  Name extends string
+    ? (message: MessageOf<C, Name>) => void
+    : never
+) extends (message: infer Message) => void
+  ? Message
+  : never;
+
 /** A pattern to subscribe to: `*` stands for any run of characters, also an empty one; all else for itself. */
 export interface Pattern {
   readonly pattern: string;

@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.js';
-import type { AnyChannels, ChannelName, GapsOf, HubGap, MessageOf, MessagesOf, Target } from './channels.js';
+import type { AnyChannels, ChannelName, GapsOf, HubGap, MessageOfAll, MessagesOf, Target } from './channels.js';
 import type { Codec } from './codec.js';
 import type { Driver, DriverAbilities } from './driver.js';
 import { HubCore } from './hub-core.js';
@@ -88,7 +88,7 @@ export interface Hub<C extends object = AnyChannels> {
    * Publishes of one hub to one channel go out in the order of the calls. One that is made while a `subscribe` of the
    * same hub waits for the broker goes out after it, so whoever subscribes and then publishes sees the message.
    */
-  publish<N extends ChannelName<C>>(channels: N | readonly N[], message: MessageOf<C, N>): Promise<void>;
+  publish<N extends ChannelName<C>>(channels: N | readonly N[], message: MessageOfAll<C, N>): Promise<void>;
   /**
    * Follows channels, by name or by `{ pattern: 'job/*' }`: every message that is published from then on, by anyone.
    * Yields `{ channel, message }` and, where messages may be missing, `{ channel, gap }`, unless `onGap` takes those.

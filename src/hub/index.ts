@@ -6,6 +6,7 @@ export type {
   HubGap,
   HubMessage,
   MessageOf,
+  MessageOfAll,
   Pattern,
   Target,
 } from './channels.js';

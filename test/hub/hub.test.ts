@@ -57,6 +57,24 @@ describe('createHub', () => {
     );
   });
 
+  it('takes only what is a message of all channels that are named', async () => {
+    const hub = createHub<{ chat: { text: string }; news: { title: string }; 'job/*': number; 'job/admin': string }>();
+    await Promise.all([
+      hub.publish(['chat', 'news'], { text: 'hi', title: 'both' }),
+      hub.publish(['job/7', 'job/8'], 5),
+      // @ts-expect-error: not a message of news
+      hub.publish(['chat', 'news'], { text: 'hi' }),
+      // @ts-expect-error: not a message of chat
+      hub.publish(['chat', 'job/7'], 5),
+      // @ts-expect-error: this one has another type than the others of its kind
+      hub.publish(['job/7', 'job/admin'], 5),
+    ]);
+    const flags = createHub<{ on: boolean | null }>();
+    await flags.publish('on', Math.random() > 0.5);
+    await hub.close();
+    await flags.close();
+  });
+
   it('knows the types of typed channels', async () => {
     const hub: Hub<{ chat: { text: string }; 'job/*': number }> = createHub();
     const subscription = hub.subscribe('chat', { onGap: () => {} });
