@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import zlib from 'node:zlib';
 import { Admin, deleteRecordsV2, Producer } from '@platformatic/kafka';
 import { afterEach, describe, expect, it } from 'vitest';
@@ -90,6 +91,51 @@ await driveBroker(
         expect(new Set(ids).size).toBe(4);
         const again: HubSubscription<HubEvent> = hub.subscribe('partitioned', { after: ids[0] as string });
         expect((await take(again, 3)).sort()).toEqual([0, 1, 2]);
+      });
+
+      it('of several partitions is resumed without a loss or a repeat while others publish', {
+        timeout: 60_000,
+      }, async () => {
+        await admin(broker.address).createTopics({ topics: ['seam'], partitions: 2, replicas: 1 });
+        const producer = new Producer({ clientId: 'test', bootstrapBrokers: [broker.address] });
+        cleanups.push(() => producer.close());
+        let stopped = false;
+        const publishing = [0, 1].map(async (partition) => {
+          for (let at = 0; !stopped; at++) {
+            const value = Buffer.from(JSON.stringify([partition, at]));
+            await producer.send({ messages: [{ topic: 'seam', partition, value }], acks: -1 });
+          }
+        });
+        cleanups.push(async () => {
+          stopped = true;
+          await Promise.all(publishing);
+        });
+        const steady = connect(broker.url);
+        const follower: HubSubscription<HubEvent> = steady.subscribe('seam');
+        for (let round = 0; round < 6; round++) {
+          const lasts = new Map<number, number>();
+          const read = async (from: HubSubscription<HubEvent>, count: number) => {
+            let id = '';
+            for (let at = 0; at < count; at++) {
+              const { value } = await within(from.next(), 'a message');
+              const [partition, number] = (value as HubEvent).message as [number, number];
+              expect(number, `partition ${partition}`).toBe((lasts.get(partition) ?? number - 1) + 1);
+              lasts.set(partition, number);
+              id = value?.id ?? '';
+            }
+            return id;
+          };
+          const first = steady.subscribe('seam');
+          const id = await read(first, 30);
+          first.close();
+          await sleep(50);
+          // The channel is followed already by one hub, and not yet by the other.
+          const hub = round % 2 === 0 ? steady : connect(broker.url);
+          const again = hub.subscribe('seam', { after: id });
+          await read(again, 300);
+          again.close();
+        }
+        follower.close();
       });
 
       it('whose messages were deleted before they were read tells of the gap, and how many they were', async () => {

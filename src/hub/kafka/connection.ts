@@ -152,17 +152,22 @@ export class KafkaConnection implements DriverConnection {
       position?.mark === mark &&
       offsets.length <= latest.length &&
       offsets.every((offset, at) => offset >= (earliest[at] ?? 0n) && offset <= (latest[at] ?? 0n));
-    if (!known) {
-      throw new MillraceError(
-        'HUB_HISTORY_GONE',
-        `Kafka does not keep what came after ${after} in channel "${channel}".`,
-      );
-    }
-    while (offsets.length < latest.length) offsets.push(0n);
+    if (!known) throw historyGone(channel, after);
+    // Up to where the live reader stands, partition by partition: only then do ids tell by their order, as text, what
+    // was replayed and what is live. Offsets that were asked for in between fit neither before nor after its own.
+    const reading = [...this.#readings].find((each) => each.topic === topic);
+    reading?.update(facts);
+    this.#read();
+    const ends = (await reading?.reached(latest, signal)) ?? latest;
+    if (reading !== undefined && reading.topicId !== facts.id) throw historyGone(channel, after);
+    while (offsets.length < ends.length) offsets.push(0n);
     // A client of its own: on that of the live readers each request would wait behind theirs.
     const consumer = this.#clients.newConsumer();
     try {
-      for (const [partition, end] of latest.entries()) {
+      // Held back by one, as the last one's id has to be the position at which the live messages begin.
+      let held: Buffer | undefined;
+      let heldId = '';
+      for (const [partition, end] of ends.entries()) {
         while ((offsets[partition] ?? end) < end) {
           signal.throwIfAborted();
           const from = offsets[partition] ?? end;
@@ -178,14 +183,18 @@ export class KafkaConnection implements DriverConnection {
             return true;
           });
           for (const [at, payload] of messages.entries()) {
+            if (held !== undefined) yield { id: heldId, payload: held };
             offsets[partition] = nexts[at] ?? next;
-            yield { id: formatPosition({ mark, offsets }), payload };
+            held = payload;
+            heldId = formatPosition({ mark, offsets });
           }
           offsets[partition] = next;
-          // An empty answer below the end: what is left there are messages that nobody may read.
+          // Nothing new below the end: what is left there are messages that nobody may read, or that are compacted away.
           if (next === from) break;
         }
+        offsets[partition] = end;
       }
+      if (held !== undefined) yield { id: formatPosition({ mark, offsets }), payload: held };
     } finally {
       await this.#clients.discard(consumer);
     }
@@ -201,7 +210,7 @@ export class KafkaConnection implements DriverConnection {
       );
     }
     this.#end.abort(closedError());
-    this.#readings.clear();
+    for (const reading of this.#readings) void reading.unsubscribe();
     await this.#clients.close();
   }
 
@@ -408,6 +417,10 @@ function fetchTopic(topicId: string, partition: number, fetchOffset: bigint) {
 
 function closedError(): MillraceError {
   return new MillraceError('HUB_UNAVAILABLE', 'The connection to Kafka was closed before it answered.');
+}
+
+function historyGone(channel: string, after: string): MillraceError {
+  return new MillraceError('HUB_HISTORY_GONE', `Kafka does not keep what came after ${after} in channel "${channel}".`);
 }
 
 function rethrow(error: unknown): never {

@@ -13,6 +13,7 @@ export class TopicReading implements DriverSubscription {
   readonly #onEnd: (reading: TopicReading) => void;
   #facts: TopicFacts;
   readonly #offsets: bigint[];
+  readonly #waiting = new Set<() => void>();
   #ended = false;
 
   /** `offsets`: where to begin, by partition. */
@@ -61,9 +62,33 @@ export class TopicReading implements DriverSubscription {
     const after = this.#offsets.slice(partition + 1).map((offset) => `.${formatOffset(offset)}`);
     const [head, tail] = [`${mark}.${before.join('')}`, after.join('')];
     this.#offsets[partition] = readRecords(fetched, from, (value, next) => {
+      if (this.#ended) return false;
       this.#sink.message(this.#channel, value, `${head}${formatOffset(next)}${tail}`);
-      return !this.#ended;
+      return true;
     });
+    this.#moved();
+  }
+
+  /**
+   * Resolves to where it stands, as soon as all that is before these offsets has been delivered. Resolves early when it
+   * ends or the topic is another one by the same name. Rejects with the signal's reason.
+   */
+  async reached(offsets: readonly bigint[], signal: AbortSignal): Promise<readonly bigint[]> {
+    const { topicId } = this;
+    const isBehind = () => offsets.some((offset, partition) => (this.#offsets[partition] ?? 0n) < offset);
+    while (!this.#ended && this.topicId === topicId && isBehind()) {
+      signal.throwIfAborted();
+      await new Promise<void>((resolve) => {
+        this.#waiting.add(resolve);
+        signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    return [...this.#offsets];
+  }
+
+  #moved(): void {
+    for (const resolve of this.#waiting) resolve();
+    this.#waiting.clear();
   }
 
   /** The offset in a partition is not there any more: goes on where the partition has messages. */
@@ -71,6 +96,7 @@ export class TopicReading implements DriverSubscription {
     const offset = this.#offsets[partition];
     if (this.#ended || offset === undefined || (offset >= earliest && offset <= latest)) return;
     this.#offsets[partition] = offset < earliest ? earliest : latest;
+    this.#moved();
     const missed = Number(earliest - offset);
     const detail = 'Kafka has deleted messages that were not read yet.';
     this.#sink.gap(missed > 0 ? { reason: 'history', missed, detail } : { reason: 'history', detail });
@@ -81,6 +107,7 @@ export class TopicReading implements DriverSubscription {
     const offset = this.#offsets[partition];
     if (this.#ended || offset === undefined || offset >= end) return;
     this.#offsets[partition] = end;
+    this.#moved();
     this.#sink.gap({ reason: 'undecodable', detail });
   }
 
@@ -92,11 +119,13 @@ export class TopicReading implements DriverSubscription {
     if (renewed) this.#offsets.length = 0;
     // All that is in a partition which was not there before is news.
     while (this.#offsets.length < facts.leaders.length) this.#offsets.push(0n);
+    this.#moved();
     if (renewed) this.#sink.gap({ reason: 'history', detail: 'The topic was deleted and made anew.' });
   }
 
   unsubscribe(): Promise<void> {
     this.#ended = true;
+    this.#moved();
     this.#onEnd(this);
     return Promise.resolve();
   }

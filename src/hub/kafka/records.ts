@@ -11,7 +11,7 @@ const EMPTY = Buffer.alloc(0);
 /**
  * Goes through what a fetch returned of one partition, in order: every message from `from` on, without Kafka's own
  * control records and without those of transactions that were aborted (which brokers send, and readers have to drop).
- * Stops when `take` returns false. Returns the offset to go on from.
+ * Stops when `take` returns false: it did not take that message. Returns the offset to go on from.
  */
 export function readRecords(
   { records: batches = [], abortedTransactions = [] }: FetchedPartition,
@@ -34,8 +34,8 @@ export function readRecords(
         const offset = batch.firstOffset + BigInt(offsetDelta);
         // A batch comes as a whole, also when only its end was asked for.
         if (offset < next) continue;
+        if (!take((value as Buffer | null) ?? EMPTY, offset + 1n)) return next;
         next = offset + 1n;
-        if (!take((value as Buffer | null) ?? EMPTY, next)) return next;
       }
     }
     if (end > next) next = end;
