@@ -52,6 +52,23 @@ await driveBroker(
         for (let at = 100; at < 200; at++) await from.publish('outage', at);
         expect(await take(follower, 200)).toEqual(Array.from({ length: 200 }, (_, at) => at));
       });
+
+      it('a subscribe that is under way waits for the broker to be back', { timeout: 90_000 }, async () => {
+        const hub = createHub({ driver: driverFromUrl(broker.url), connectTimeoutMs: 60_000 });
+        cleanups.push(() => hub.close());
+        await hub.publish('under-way', 0);
+        const follower = hub.subscribe('under-way');
+        await sleep(0);
+        await broker.kill();
+        const standing = follower.ready.then(
+          () => 'stands',
+          (error: unknown) => error,
+        );
+        await broker.restart();
+        expect(await standing).toBe('stands');
+        await hub.publish('under-way', 1);
+        expect(await take(follower, 1)).toEqual([1]);
+      });
     });
 
     describe('a hub whose broker is away', () => {

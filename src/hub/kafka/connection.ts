@@ -61,13 +61,14 @@ export class KafkaConnection implements DriverConnection {
   #opened = false;
   /** Set while the connection is lost. */
   #outage: { readonly error: MillraceError; readonly over: Promise<void> } | undefined;
-  #checking = false;
+  /** Settles with the question whether the connection is lost; stays while it is. */
+  #checking: Promise<void> | undefined;
 
   constructor(kafka: KafkaPackage, options: KafkaConnectionOptions, context: DriverContext) {
     this.#options = options;
     this.#context = context;
     this.#maxMessageBytes = options.maxMessageBytes;
-    this.#clients = new KafkaClients(kafka, options.client, options.requestTimeoutMs, () => this.#check());
+    this.#clients = new KafkaClients(kafka, options.client, options.requestTimeoutMs, () => void this.#check());
     this.#topics = new KafkaTopics(this.#clients, options, this.#end.signal);
   }
 
@@ -109,7 +110,7 @@ export class KafkaConnection implements DriverConnection {
         batchBytesMax: this.#maxMessageBytes + BATCH_OVERHEAD_BYTES + RECORD_OVERHEAD_BYTES,
         outage: () => this.#outage?.error,
         onFailure: (error: unknown) => {
-          if (isConnectionError(error)) this.#check();
+          if (isConnectionError(error)) void this.#check();
         },
       };
       writer = new TopicWriter(context, topic, () => {
@@ -133,7 +134,8 @@ export class KafkaConnection implements DriverConnection {
       this.#read();
       return reading;
     } catch (error) {
-      if (isConnectionError(error)) this.#check();
+      // The hub asks again while it knows of an outage, so it has to know first.
+      if (isConnectionError(error)) await this.#check();
       throw kafkaError(error);
     }
   }
@@ -251,7 +253,7 @@ export class KafkaConnection implements DriverConnection {
         if (response !== undefined) {
           this.#deliver(response);
           await this.#repair(response).catch(() => {});
-        } else if (isConnectionError(error)) this.#check();
+        } else if (isConnectionError(error)) void this.#check();
         else await this.#skipUnreadable(node).catch(() => {});
         await sleep(reconnectDelayMs(failures++), undefined, { signal }).catch(() => {});
       }
@@ -304,7 +306,10 @@ export class KafkaConnection implements DriverConnection {
       try {
         reading.update(await this.#topics.facts(reading.topic));
       } catch (error) {
-        if (isConnectionError(error)) return this.#check();
+        if (isConnectionError(error)) {
+          void this.#check();
+          return;
+        }
       }
     }
     this.#read();
@@ -342,12 +347,11 @@ export class KafkaConnection implements DriverConnection {
   }
 
   /** Something failed that may mean a lost connection: finds out, and if so, sees that it comes back. */
-  #check(): void {
-    if (this.#checking || !this.#opened || this.#end.signal.aborted) return;
-    this.#checking = true;
-    this.#ping().then(
+  #check(): Promise<void> {
+    if (!this.#opened || this.#end.signal.aborted) return Promise.resolve();
+    this.#checking ??= this.#ping().then(
       () => {
-        this.#checking = false;
+        this.#checking = undefined;
       },
       (cause: unknown) => {
         if (this.#end.signal.aborted) return;
@@ -356,6 +360,7 @@ export class KafkaConnection implements DriverConnection {
         this.#context.onStatus('reconnecting', cause);
       },
     );
+    return this.#checking;
   }
 
   async #comeBack(): Promise<void> {
@@ -368,7 +373,7 @@ export class KafkaConnection implements DriverConnection {
         // Every reader begins again where it stopped, so nothing is missing.
         for (const reading of this.#readings) reading.update(await this.#topics.facts(reading.topic));
         this.#outage = undefined;
-        this.#checking = false;
+        this.#checking = undefined;
         this.#read();
         this.#context.onStatus('connected');
         return;
