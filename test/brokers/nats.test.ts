@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { connect } from '@nats-io/transport-node';
 import { afterAll, describe, expect, it } from 'vitest';
 import { nats } from '../../src/hub/drivers/nats.js';
@@ -53,6 +55,23 @@ await driveBroker(
       await client.flush();
       expect(client.isClosed()).toBe(false);
       await client.close();
+    });
+
+    it('keeps nothing of a publish that was answered', { timeout: 30_000 }, async () => {
+      setFlagsFromString('--expose-gc');
+      const collect = runInNewContext('gc') as () => void;
+      const hub = createHub({ driver: nats({ url: broker.url }) });
+      const used = async (publishes: number) => {
+        for (let at = 0; at < publishes; at++) await hub.publish('kept', at);
+        collect();
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        collect();
+        return process.memoryUsage().heapUsed;
+      };
+      const before = await used(3_000);
+      const perPublish = ((await used(10_000)) - before) / 10_000;
+      expect(perPublish).toBeLessThan(100);
+      await hub.close();
     });
 
     it("takes the server's limit for messages", async () => {
@@ -112,6 +131,27 @@ await driveBroker(
         await expect(hub.subscribe('closed.a').ready).rejects.toMatchObject({ code: 'HUB_UNAUTHORIZED' });
         await hub.publish('open.a', 2);
         expect(await take(allowed, 1)).toEqual([2]);
+        await hub.close();
+      });
+
+      it('rejects every publish that the server refuses, also when others follow before the answer', async () => {
+        const hub = createHub(limited.url.replace('//', '//me:pass@'));
+        await hub.connect();
+        const outcomes: Promise<string>[] = [];
+        for (let at = 0; at < 200; at++) {
+          for (const name of ['closed.a', 'open.a']) {
+            const outcome = hub.publish(name, at).then(
+              () => 'taken',
+              (error: { code: string }) => error.code,
+            );
+            outcomes.push(outcome);
+          }
+          await Promise.resolve();
+          if (at % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
+        }
+        const codes = await Promise.all(outcomes);
+        expect(codes.filter((_, at) => at % 2 === 0)).toEqual(Array(200).fill('HUB_UNAUTHORIZED'));
+        expect(codes.filter((_, at) => at % 2 === 1)).toEqual(Array(200).fill('taken'));
         await hub.close();
       });
     });

@@ -147,6 +147,21 @@ async function makeClient(
   }
 }
 
+/** What the publishes and subscribes of one turn of the event loop wait for: one answer of the server to all of them. */
+interface Batch {
+  readonly answer: Promise<void>;
+  /** By subject. */
+  readonly published: Map<string, Published>;
+}
+
+/** The messages of one batch to one subject. */
+interface Published {
+  count: number;
+  /** How many of them the server has refused. */
+  refused: number;
+  readonly outcome: Promise<void>;
+}
+
 class NatsDriverConnection implements DriverConnection {
   readonly maxMessageBytes?: number;
   readonly #client: NatsConnectionLike;
@@ -155,15 +170,17 @@ class NatsDriverConnection implements DriverConnection {
   readonly #attempts: { count: number };
   readonly #subscriptions = new Set<{ readonly sink: ChannelSink; end(): void }>();
   readonly #statuses: AsyncIterable<{ readonly type: string; readonly error?: Error }>;
-  /** Subjects that the server refused to take a message for. */
-  readonly #refused = new Set<string>();
-  /** What the publishes of one turn of the event loop wait for: one answer of the server to all of them. */
-  #batch: Promise<void> | undefined;
-  /** How the batch ended for each subject that is published to in it. */
-  #outcomes = new Map<string, Promise<void>>();
+  /** What is asked for in this turn of the event loop. */
+  #batch: Batch | undefined;
+  /** What the server has been asked, and has not answered yet, in order. */
+  readonly #unanswered = new Set<Batch>();
+  /**
+   * Ends the wait for an answer that will not come. Not a promise to race with: each race would stay with it for as long
+   * as the connection lives.
+   */
+  readonly #waiting = new Set<() => void>();
   #connected = true;
   #closed = false;
-  #lost = deferred();
 
   constructor(client: NatsConnectionLike, owned: boolean, context: DriverContext, attempts: { count: number }) {
     this.#client = client;
@@ -179,20 +196,25 @@ class NatsDriverConnection implements DriverConnection {
     if (!this.#connected || this.#closed) return Promise.reject(unavailable());
     const subject = names.toBroker(channel);
     try {
-      this.#refused.delete(subject);
       this.#client.publish(subject, payload);
     } catch (error) {
       return Promise.reject(explain(error));
     }
-    const answer = this.#answer();
-    let outcome = this.#outcomes.get(subject);
-    if (outcome === undefined) {
-      outcome = answer.then(() => {
-        if (this.#refused.has(subject)) throw refused(`publish to ${subject}`);
-      });
-      this.#outcomes.set(subject, outcome);
+    const { answer, published } = this.#ask();
+    let messages = published.get(subject);
+    if (messages === undefined) {
+      const made: Published = {
+        count: 0,
+        refused: 0,
+        outcome: answer.then(() => {
+          if (made.refused > 0) throw refused(`publish to ${subject}`);
+        }),
+      };
+      messages = made;
+      published.set(subject, messages);
     }
-    return outcome;
+    messages.count++;
+    return messages.outcome;
   }
 
   subscribe(channel: string, sink: ChannelSink): Promise<DriverSubscription> {
@@ -206,12 +228,12 @@ class NatsDriverConnection implements DriverConnection {
   async close(): Promise<void> {
     this.#closed = true;
     if (this.#connected && !this.#client.isClosed()) {
-      const timer = setTimeout(this.#lost.reject, CLOSE_GRACE_MS);
-      await this.#answer().catch(() => {});
+      const timer = setTimeout(() => this.#giveUp(), CLOSE_GRACE_MS);
+      await this.#ask().answer.catch(() => {});
       clearTimeout(timer);
     }
     for (const subscription of this.#subscriptions) subscription.end();
-    this.#lost.reject();
+    this.#giveUp();
     if (this.#owned) await this.#client.close().catch(() => {});
     // The iterator of statuses has a stop of its own that its interface does not tell of.
     else (this.#statuses as { stop?: () => void }).stop?.();
@@ -240,7 +262,7 @@ class NatsDriverConnection implements DriverConnection {
     };
     try {
       for (const subject of subjects) parts.push(this.#client.subscribe(subject, { callback }));
-      await this.#answer();
+      await this.#ask().answer;
       if (failure !== undefined) throw failure;
     } catch (error) {
       subscription.end();
@@ -254,20 +276,42 @@ class NatsDriverConnection implements DriverConnection {
     };
   }
 
-  /** Resolves when the server has dealt with everything that was sent before. */
-  #answer(): Promise<void> {
-    this.#batch ??= Promise.resolve().then(async () => {
-      this.#batch = undefined;
-      this.#outcomes = new Map();
-      try {
-        await Promise.race([this.#client.flush(), this.#lost.promise]);
-      } catch (error) {
-        throw unavailable(error);
-      }
-      // What the server refused came before this answer, and reaches us by now.
-      await new Promise((resolve) => setImmediate(resolve));
+  /** What this turn asks for: answered when the server has dealt with everything that was sent before. */
+  #ask(): Batch {
+    if (this.#batch !== undefined) return this.#batch;
+    const batch: Batch = {
+      published: new Map(),
+      answer: Promise.resolve().then(async () => {
+        this.#batch = undefined;
+        this.#unanswered.add(batch);
+        try {
+          await this.#flush();
+          // What the server refused came before this answer, and reaches us by now.
+          await new Promise((resolve) => setImmediate(resolve));
+        } catch (error) {
+          throw unavailable(error);
+        } finally {
+          this.#unanswered.delete(batch);
+        }
+      }),
+    };
+    this.#batch = batch;
+    return batch;
+  }
+
+  #flush(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const giveUp = () => reject(new Error('the connection was lost'));
+      if (!this.#connected) return giveUp();
+      this.#waiting.add(giveUp);
+      const leave = () => this.#waiting.delete(giveUp);
+      this.#client.flush().then(resolve, reject).finally(leave);
     });
-    return this.#batch;
+  }
+
+  #giveUp(): void {
+    for (const giveUp of this.#waiting) giveUp();
+    this.#waiting.clear();
   }
 
   async #watch(): Promise<void> {
@@ -282,7 +326,7 @@ class NatsDriverConnection implements DriverConnection {
   #onLost(cause?: unknown): void {
     if (!this.#connected || this.#closed) return;
     this.#connected = false;
-    this.#lost.reject();
+    this.#giveUp();
     this.#context.onStatus('reconnecting', cause);
   }
 
@@ -293,7 +337,6 @@ class NatsDriverConnection implements DriverConnection {
       () => {
         if (this.#connected || this.#closed) return;
         this.#connected = true;
-        this.#lost = deferred();
         for (const { sink } of this.#subscriptions) sink.gap({ reason: 'reconnected' });
         this.#context.onStatus('connected');
       },
@@ -305,7 +348,14 @@ class NatsDriverConnection implements DriverConnection {
 
   #onError(error: Error): void {
     const { operation, subject } = error as { operation?: unknown; subject?: unknown };
-    if (operation === 'publish' && typeof subject === 'string') this.#refused.add(subject);
+    if (operation !== 'publish' || typeof subject !== 'string') return;
+    // The server refuses each message by itself, in order, before it answers to the batch.
+    for (const { published } of this.#unanswered) {
+      const messages = published.get(subject);
+      if (messages === undefined || messages.refused === messages.count) continue;
+      messages.refused++;
+      return;
+    }
   }
 }
 
@@ -324,15 +374,6 @@ function subjectsOf(pattern: string): string[] {
   const shortest = pattern.replaceAll('*', '');
   if (shortest.endsWith('.') && shortest === head) subjects.push(names.toBroker(shortest));
   return subjects;
-}
-
-function deferred(): { readonly promise: Promise<never>; readonly reject: () => void } {
-  let reject: () => void = () => {};
-  const promise = new Promise<never>((_, fail) => {
-    reject = () => fail(new Error('the connection was lost'));
-  });
-  promise.catch(() => {});
-  return { promise, reject };
 }
 
 function unavailable(cause?: unknown): MillraceError {
