@@ -196,6 +196,33 @@ await driveBroker(
         },
       );
 
+      it('with messages that cannot be read is resumed past them, with a gap', { timeout: 60_000 }, async () => {
+        const hub = connect(broker.url);
+        const first: HubSubscription<HubEvent> = hub.subscribe('snappy');
+        await first.ready;
+        await hub.publish('snappy', 'seen');
+        const { value } = await within(first.next(), 'a message');
+        const after = value?.id ?? '';
+        first.close();
+        await hub.publish('snappy', 'missed');
+        await broker.publish('snappy', '"unreadable"', 'snappy');
+        const again: HubSubscription<HubEvent> = hub.subscribe('snappy', { after });
+        await again.ready;
+        expect((await within(again.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'history' } });
+        await hub.publish('snappy', 'live');
+        expect(await take(again, 1)).toEqual(['live']);
+      });
+
+      it('has what is published while the hub closes', async () => {
+        const hub = connect(broker.url);
+        await hub.publish('closing', 0);
+        const publishes = Array.from({ length: 50 }, (_, at) => hub.publish('closing', at));
+        const since = performance.now();
+        await hub.close();
+        expect(performance.now() - since).toBeLessThan(900);
+        await Promise.all(publishes);
+      });
+
       it('of compressed messages is read', { timeout: 60_000 }, async () => {
         const hub = connect(broker.url);
         const follower = hub.subscribe('compressed');

@@ -89,6 +89,9 @@ export class KafkaConnection implements DriverConnection {
     } catch (error) {
       await this.close();
       throw signal.aborted ? signal.reason : kafkaError(error);
+    } finally {
+      // From here on `close` ends the connection, with time for what is under way.
+      signal.removeEventListener('abort', onAbort);
     }
   }
 
@@ -169,6 +172,7 @@ export class KafkaConnection implements DriverConnection {
       // Held back by one, as the last one's id has to be the position at which the live messages begin.
       let held: Buffer | undefined;
       let heldId = '';
+      let unreadable: string | undefined;
       for (const [partition, end] of ends.entries()) {
         while ((offsets[partition] ?? end) < end) {
           signal.throwIfAborted();
@@ -177,7 +181,12 @@ export class KafkaConnection implements DriverConnection {
           const nexts: bigint[] = [];
           const fetched = await this.#clients
             .ask(consumer, (each) => this.#fetchOne(each, facts.id, partition, facts.leaders[partition] ?? 0, from))
-            .catch(rethrow);
+            .catch((error: unknown) => {
+              if (signal.aborted || this.#end.signal.aborted || !isUnreadable(error)) throw kafkaError(error);
+              unreadable = describeKafkaError(error);
+            });
+          // As for live readers, the rest of the partition is skipped.
+          if (fetched === undefined) break;
           const next = readRecords(fetched, from, (value, following) => {
             if (following > end) return false;
             messages.push(value);
@@ -197,6 +206,10 @@ export class KafkaConnection implements DriverConnection {
         offsets[partition] = end;
       }
       if (held !== undefined) yield { id: formatPosition({ mark, offsets }), payload: held };
+      // Last, as the hub makes a gap of it that ends the replay.
+      if (unreadable !== undefined) {
+        throw new MillraceError('HUB_HISTORY_GONE', `Kafka has messages that cannot be read: ${unreadable}.`);
+      }
     } finally {
       await this.#clients.discard(consumer);
     }
@@ -292,7 +305,7 @@ export class KafkaConnection implements DriverConnection {
         try {
           await this.#clients.consume((consumer) => this.#fetchOne(consumer, reading.topicId, partition, node, offset));
         } catch (error) {
-          if (isConnectionError(error) || (error as { response?: unknown }).response !== undefined) continue;
+          if (!isUnreadable(error)) continue;
           const latest = await this.#offsets(reading.topic, LATEST);
           reading.skip(partition, latest[partition] ?? offset, describeKafkaError(error));
         }
@@ -422,6 +435,11 @@ function fetchTopic(topicId: string, partition: number, fetchOffset: bigint) {
 
 function closedError(): MillraceError {
   return new MillraceError('HUB_UNAVAILABLE', 'The connection to Kafka was closed before it answered.');
+}
+
+/** Whether an answer came and could not be read, say for its compression. */
+function isUnreadable(error: unknown): boolean {
+  return !isConnectionError(error) && (error as { response?: unknown }).response === undefined;
 }
 
 function historyGone(channel: string, after: string): MillraceError {
