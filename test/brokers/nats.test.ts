@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { connect } from '@nats-io/transport-node';
@@ -7,6 +9,8 @@ import { createHub } from '../../src/hub/index.js';
 import { status, take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
 import { bareNats, startNats } from './start-nats.js';
+
+const run = promisify(execFile);
 
 await driveBroker(
   'the nats driver',
@@ -43,6 +47,55 @@ await driveBroker(
       expect(events.some((event) => event.gap?.reason === 'reconnected')).toBe(true);
       await hub.close();
     });
+
+    it('leaves nothing of a first connection to a server that hangs, nor of a close meanwhile', async () => {
+      const hanging = await startNats();
+      hanging.signal('SIGSTOP');
+      try {
+        const script = `
+          import { nats } from 'millrace/hub/nats';
+          import { createHub } from 'millrace/hub';
+          const driver = () => nats({ url: '${hanging.url}' });
+          const hub = createHub({ driver: driver(), connectTimeoutMs: 300 });
+          await hub.connect().catch((error) => console.log(error.code));
+          await hub.close();
+          const other = createHub({ driver: driver(), connectTimeoutMs: 20_000 });
+          const connecting = other.connect().catch((error) => console.log(error.code));
+          await new Promise((resolve) => setTimeout(resolve, 200));
+          await other.close();
+          await connecting;
+        `;
+        const options = { timeout: 10_000 };
+        const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', script], options);
+        expect(stdout).toBe('HUB_UNAVAILABLE\nHUB_CLOSED\n');
+      } finally {
+        hanging.signal('SIGCONT');
+        await hanging.stop();
+      }
+    }, 30_000);
+
+    it('leaves nothing of a reconnect to a server that hangs', async () => {
+      const hanging = await startNats();
+      try {
+        const script = `
+          import { nats } from 'millrace/hub/nats';
+          import { createHub } from 'millrace/hub';
+          const driver = nats({ url: '${hanging.url}', pingIntervalMs: 50 });
+          const onStatus = (status) => {
+            if (status === 'reconnecting') setTimeout(() => hub.close(), 700);
+          };
+          const hub = createHub({ driver, onStatus });
+          await hub.connect();
+          console.log('up');
+        `;
+        const running = run(process.execPath, ['--input-type=module', '--eval', script], { timeout: 8_000 });
+        running.child.stdout?.once('data', () => hanging.signal('SIGSTOP'));
+        await running;
+      } finally {
+        hanging.signal('SIGCONT');
+        await hanging.stop();
+      }
+    }, 30_000);
 
     it('uses a connection that it is given, and leaves it open', async () => {
       const client = await connect({ servers: broker.url });
@@ -106,6 +159,16 @@ await driveBroker(
         const hub = createHub(url(`me:${encodeURIComponent('s:e%c@ret')}@`));
         await hub.publish('a', 1);
         await hub.close();
+      });
+
+      it('connects with a password that has a colon', async () => {
+        const hub = createHub(url('me:s:e%25c%40ret@'));
+        await hub.connect();
+        await hub.close();
+      });
+
+      it('tells what is wrong with a "%" that begins no escape', async () => {
+        await expect(createHub(url('u:100%@')).connect()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
       });
 
       it.each(['', 'me:wrong@', 'token@'])('is refused with "%s"', async (credentials) => {

@@ -1,5 +1,9 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
 import { MillraceError } from '../../errors.js';
 import { reconnectDelayMs } from '../backoff.js';
+import { orAborted } from '../deadline.js';
 import type {
   ChannelNames,
   ChannelSink,
@@ -93,8 +97,9 @@ export function nats(options: NatsOptions = {}): Driver {
     names,
     async connect(context) {
       const attempts = { count: 0 };
-      const connection = client ?? (await makeClient(address, pingIntervalMs, context, attempts));
-      return new NatsDriverConnection(connection, client === undefined, context, attempts);
+      if (client !== undefined) return new NatsDriverConnection(client, false, context, attempts);
+      const made = await makeClient(address, pingIntervalMs, context, attempts);
+      return new NatsDriverConnection(made, true, context, attempts);
     },
   };
 }
@@ -118,12 +123,71 @@ function parseUrl(url: string): Address {
     throw new MillraceError('INVALID_ARGUMENT', 'A NATS URL looks like nats://user:password@host:4222,otherhost:4222.');
   }
   const [, scheme = '', credentials, hosts = ''] = match;
-  const [user = '', pass] = (credentials ?? '').split(':', 2).map(decodeURIComponent);
   return {
     servers: hosts.split(','),
-    ...(credentials === undefined ? {} : pass === undefined ? { token: user } : { user, pass }),
+    ...(credentials === undefined ? {} : parseCredentials(credentials)),
     ...(scheme.toLowerCase() === 'tls' ? { tls: {} } : {}),
   };
+}
+
+/** The password is all that is after the first colon; without one it is a token. */
+function parseCredentials(credentials: string): Pick<Address, 'user' | 'pass' | 'token'> {
+  const colon = credentials.indexOf(':');
+  try {
+    if (colon < 0) return { token: decodeURIComponent(credentials) };
+    return {
+      user: decodeURIComponent(credentials.slice(0, colon)),
+      pass: decodeURIComponent(credentials.slice(colon + 1)),
+    };
+  } catch (cause) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      'A "%" in the credentials of a NATS URL begins an escape such as %25: write %25 for the character itself.',
+      {},
+      { cause },
+    );
+  }
+}
+
+const CLIENT_SOCKETS = 'net.client.socket';
+
+/**
+ * The sockets of one attempt to connect. The package forgets a socket whose server took the connection and then said
+ * nothing: it would keep the process for ever. The package can neither be given a socket nor asked for it, but Node tells
+ * of each that is made, and the context tells whose it is.
+ */
+class Attempt {
+  readonly #context = new AsyncLocalStorage<true>();
+  readonly #sockets: Socket[] = [];
+  #failed = false;
+  readonly #onSocket = (message: unknown) => {
+    if (this.#context.getStore() === undefined) return;
+    this.#sockets.push((message as { readonly socket: Socket }).socket);
+    if (this.#failed) this.#destroy();
+  };
+
+  run<T>(make: () => Promise<T>): Promise<T> {
+    subscribe(CLIENT_SOCKETS, this.#onSocket);
+    const made = this.#context.run(true, make);
+    const forget = () => {
+      unsubscribe(CLIENT_SOCKETS, this.#onSocket);
+      // While a context is in use every promise of the process costs more.
+      this.#context.disable();
+    };
+    made.then(forget, forget);
+    return made;
+  }
+
+  /** Destroys every socket, and those that are still to come. */
+  fail(): void {
+    this.#failed = true;
+    this.#destroy();
+  }
+
+  #destroy(): void {
+    // Once the socket that is told of just now has begun to connect.
+    for (const socket of this.#sockets.splice(0)) setImmediate(() => socket.destroy());
+  }
 }
 
 async function makeClient(
@@ -133,17 +197,23 @@ async function makeClient(
   attempts: { count: number },
 ): Promise<NatsConnectionLike> {
   const { connect } = await loadClient('@nats-io/transport-node', () => import('@nats-io/transport-node'));
-  try {
-    return await connect({
+  const attempt = new Attempt();
+  const connecting = attempt.run(() =>
+    connect({
       ...address,
       timeout: context.connectTimeoutMs,
       pingInterval: pingIntervalMs,
       maxReconnectAttempts: -1,
       ignoreAuthErrorAbort: true,
       reconnectDelayHandler: () => reconnectDelayMs(attempts.count),
-    });
+    }),
+  );
+  const late = (client: NatsConnectionLike) => client.close();
+  try {
+    return await orAborted(connecting, context.signal, late);
   } catch (error) {
-    throw explain(error);
+    attempt.fail();
+    throw context.signal.aborted ? context.signal.reason : explain(error);
   }
 }
 
@@ -234,7 +304,11 @@ class NatsDriverConnection implements DriverConnection {
     }
     for (const subscription of this.#subscriptions) subscription.end();
     this.#giveUp();
-    if (this.#owned) await this.#client.close().catch(() => {});
+    if (this.#owned) {
+      await this.#client.close().catch(() => {});
+      // In the middle of a reconnect the client leaves its socket; its interface does not tell of the way to it.
+      (this.#client as { protocol?: { transport?: { discard?: () => void } } }).protocol?.transport?.discard?.();
+    }
     // The iterator of statuses has a stop of its own that its interface does not tell of.
     else (this.#statuses as { stop?: () => void }).stop?.();
   }
