@@ -5,6 +5,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { driverFromUrl, nsq } from '../../src/hub/drivers/nsq.js';
@@ -17,6 +18,9 @@ const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
   for (const clean of cleanups.splice(0).reverse()) await clean();
 });
+
+/** Whether a promise is fulfilled. */
+const TAKEN = [() => true, () => false] as const;
 
 function connect(options: HubOptions | string): Hub {
   const hub = createHub(options);
@@ -91,6 +95,13 @@ function about(nsqd: Nsqd): void {
       );
     });
 
+    it('gets what is published while the hub closes', async () => {
+      const hub = connect(`nsq://${nsqd.address}`);
+      await hub.connect();
+      const publishes = Promise.all(Array.from({ length: 100 }, (_, at) => hub.publish('closing', at)));
+      await Promise.all([hub.close(), publishes]);
+    });
+
     it('refuses an empty message before nsqd ends the connection over it', async () => {
       const hub = connect(`nsq://${nsqd.address}`);
       await expect(hub.publish('empty', new Uint8Array())).rejects.toMatchObject({ code: 'HUB_MESSAGE_INVALID' });
@@ -159,10 +170,41 @@ function about(nsqd: Nsqd): void {
       await follower.ready;
       await hub.publish('other', 'to either');
       await first.kill();
-      await status(hub, 'reconnecting');
-      await hub.publish('failover', 'to the second');
+      // What was under way to the first is rejected.
+      while (!(await hub.publish('failover', 'to the second').then(...TAKEN))) await sleep(10);
       expect(await take(follower, 1)).toEqual(['to the second']);
     });
+
+    it('are enough as long as one is up: others still subscribe, and who was subscribed is told of the gap', async () => {
+      const { nsqd: both } = await start(2);
+      const [dies, stays] = both as [Nsqd, Nsqd];
+      const changes: string[] = [];
+      const hub = connect({
+        driver: driverFromUrl(`nsq://${dies.address},${stays.address}`),
+        onStatus: (status) => changes.push(status),
+      });
+      const follower: HubSubscription<HubEvent> = hub.subscribe('before');
+      await follower.ready;
+      await dies.kill();
+      while (!(await hub.publish('elsewhere', 1).then(...TAKEN))) await sleep(10);
+      const late: HubSubscription<HubEvent> = hub.subscribe('after');
+      await late.ready;
+      await hub.publish(['before', 'after'], 'meanwhile');
+      expect(await take(late, 1)).toEqual(['meanwhile']);
+      expect(await take(follower, 1)).toEqual(['meanwhile']);
+      await dies.start();
+      for (const each of [follower, late]) {
+        expect((await within(each.next(), 'a gap')).value).toMatchObject({ gap: { reason: 'reconnected' } });
+      }
+      await publishByHttp(dies, 'before', '"back"');
+      expect(await take(follower, 1)).toEqual(['back']);
+      expect(changes).toEqual(['connecting', 'connected']);
+      await Promise.all([dies.kill(), stays.kill()]);
+      await status(hub, 'reconnecting');
+      await dies.start();
+      await status(hub, 'connected');
+      await hub.publish('elsewhere', 2);
+    }, 30_000);
   });
 
   describe('the limits of nsqd', () => {

@@ -28,8 +28,11 @@ export class NsqConnection implements DriverConnection {
   readonly #topics = new Set<NsqTopic>();
   readonly #topicNames = new Map<string, string>();
   readonly #end = new AbortController();
-  readonly #lost = new Set<object>();
+  /** What stood and is lost, with the nsqd that it was lost at. */
+  readonly #lost = new Map<object, NsqNode>();
   #open = false;
+  /** Whether no nsqd is up: as long as one is, the hub can publish and subscribe. */
+  #down = false;
   /** The one nsqd that publishes go to, for as long as it is up: their order is its order. */
   #publisher: NsqNode | undefined;
 
@@ -44,12 +47,17 @@ export class NsqConnection implements DriverConnection {
       ...shared,
       hubId: randomUUID(),
       connectTimeoutMs: context.connectTimeoutMs,
-      onLost: (what, cause) => {
-        this.#lost.add(what);
-        if (this.#open) context.onStatus('reconnecting', cause);
+      onLost: (what, node, cause) => {
+        this.#lost.set(what, node);
+        if (!this.#open || this.#down || this.#nextPublisher() !== undefined) return;
+        this.#down = true;
+        context.onStatus('reconnecting', cause);
       },
       onRestored: (what) => {
-        if (this.#lost.delete(what) && this.#lost.size === 0 && this.#open) context.onStatus('connected');
+        this.#lost.delete(what);
+        if (!this.#open || !this.#down || !this.#hasWholeNode()) return;
+        this.#down = false;
+        context.onStatus('connected');
       },
     };
   }
@@ -69,6 +77,9 @@ export class NsqConnection implements DriverConnection {
     } catch (error) {
       this.#closeAll();
       throw error;
+    } finally {
+      // From here on `close` ends the connection, with time for what is under way.
+      signal.removeEventListener('abort', onAbort);
     }
   }
 
@@ -139,6 +150,12 @@ export class NsqConnection implements DriverConnection {
   #nextPublisher(): NsqNode | undefined {
     for (const node of this.#nodes.values()) if (node.up) return node;
     return undefined;
+  }
+
+  /** Whether an nsqd is up, and all that was read from it is read again. */
+  #hasWholeNode(): boolean {
+    const lacking = new Set(this.#lost.values());
+    return [...this.#nodes.values()].some((node) => node.up && !lacking.has(node));
   }
 
   #failure(): MillraceError {

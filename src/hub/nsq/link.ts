@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ConnectionOptions, NSQDConnection, WriterNSQDConnection } from 'nsqjs';
 import { MillraceError } from '../../errors.js';
 import { reconnectDelayMs } from '../backoff.js';
+import type { NsqNode } from './node.js';
 
 /** What all connections of one hub to NSQ share. */
 export interface NsqShared {
@@ -15,8 +16,8 @@ export interface NsqShared {
   /** Part of the names that this hub makes on nsqd. */
   readonly hubId: string;
   readonly connectTimeoutMs: number;
-  /** Tells that something which stood is lost, and that it stands again (or is given up). */
-  onLost(what: object, cause: unknown): void;
+  /** Tells that something which stood at a node is lost, and that it stands again (or is given up). */
+  onLost(what: object, node: NsqNode, cause: unknown): void;
   onRestored(what: object): void;
 }
 

@@ -65,7 +65,7 @@ export class NsqNode {
         tried(true);
         void link.lost.then((cause) => {
           this.#writer = undefined;
-          if (!this.ended.aborted) shared.onLost(this, cause);
+          if (!this.ended.aborted) shared.onLost(this, this, cause);
         });
         return link;
       },

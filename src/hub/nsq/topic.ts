@@ -42,7 +42,14 @@ export class NsqTopic implements DriverSubscription {
   /** Reads from these nsqd; resolves when all of them that are up have confirmed, and at least one has. */
   async start(nodes: Iterable<NsqNode>): Promise<void> {
     this.#standing.promise.catch(() => {});
-    await Promise.all([...nodes].map((node) => this.read(node)));
+    await Promise.all(
+      [...nodes].map((node) => {
+        const reading = this.read(node);
+        if (node.up || node.failure === undefined) return reading;
+        // It is down, and may hang: it is not waited for, nor is anybody told when it refuses.
+        return void reading.catch(() => {});
+      }),
+    );
     await this.#standing.promise;
     this.#stands = true;
   }
@@ -63,7 +70,7 @@ export class NsqTopic implements DriverSubscription {
       this.#standing.resolve();
       tried.resolve();
       void link.lost.then((cause) => {
-        if (!signal.aborted) this.#shared.onLost(reader, cause);
+        if (!signal.aborted) this.#shared.onLost(reader, node, cause);
       });
       return link;
     };
