@@ -1,3 +1,5 @@
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
 import { createClient, createCluster } from 'redis';
 import { afterAll, describe, expect, it } from 'vitest';
 import { redis } from '../../src/hub/drivers/redis.js';
@@ -5,6 +7,8 @@ import { createHub } from '../../src/hub/index.js';
 import { status, take } from '../../src/testing/hub-driver-harness.js';
 import { driveBroker } from './drive.js';
 import { redisCli, startRedis } from './start-redis.js';
+
+const run = promisify(execFile);
 
 await driveBroker(
   'the redis driver',
@@ -41,6 +45,33 @@ await driveBroker(
       expect(events.some((event) => event.gap?.reason === 'reconnected')).toBe(true);
       await hub.close();
     });
+
+    it.each([0, 200])(
+      'leaves nothing of a connect that is closed after %i ms, to a server that hangs',
+      async (ms) => {
+        const hanging = await startRedis();
+        hanging.signal('SIGSTOP');
+        try {
+          const script = `
+          import 'redis';
+          import { createHub } from 'millrace/hub';
+          import { redis } from 'millrace/hub/redis';
+          const hub = createHub({ driver: redis({ url: '${hanging.url}' }) });
+          const connecting = hub.connect().catch((error) => console.log(error.code));
+          await new Promise((resolve) => ${ms === 0 ? 'setImmediate(resolve)' : `setTimeout(resolve, ${ms})`});
+          await hub.close();
+          await connecting;
+        `;
+          const options = { timeout: 8_000 };
+          const { stdout } = await run(process.execPath, ['--input-type=module', '--eval', script], options);
+          expect(stdout).toBe('HUB_CLOSED\n');
+        } finally {
+          hanging.signal('SIGCONT');
+          await hanging.stop();
+        }
+      },
+      30_000,
+    );
 
     it('uses a client that it is given, and leaves it open', async () => {
       const client = createClient({ url: broker.url });

@@ -162,7 +162,12 @@ class RedisConnection implements DriverConnection {
 
   async open(): Promise<void> {
     const { signal } = this.#context;
-    const onAbort = () => this.#destroy();
+    signal.throwIfAborted();
+    const onAbort = () => {
+      // Ended before it has a socket, a client waits on the one that it gets then: it has to be ended once more.
+      for (const client of this.#own) client.on('connect', () => client.destroy());
+      this.#destroy();
+    };
     signal.addEventListener('abort', onAbort, { once: true });
     // Without a listener an 'error' event would end the process.
     this.#publisher.on('error', ignore);
@@ -297,8 +302,13 @@ class RedisConnection implements DriverConnection {
     if (!this.#publisherLost) this.#context.onStatus('connected');
   };
 
+  /** The clients that are ours to end. */
+  get #own(): readonly RedisClient[] {
+    return this.#owned ? [this.#publisher, this.#subscriber] : [this.#subscriber];
+  }
+
   #destroy(): void {
-    for (const client of this.#owned ? [this.#publisher, this.#subscriber] : [this.#subscriber]) {
+    for (const client of this.#own) {
       // Ending a client that is not open throws, and there is nothing to end then.
       if (client.isOpen) client.destroy();
     }
