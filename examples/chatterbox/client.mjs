@@ -19,25 +19,36 @@ export async function chat({ address, lines, print, signal }) {
   const left = new AbortController();
   const stop = AbortSignal.any([signal, left.signal]);
   let next = lines.next();
+  let talking = false;
 
   /** Sends what is typed while the stream is up. A line that comes while it is down waits for the next stream. */
   const talk = async (call, signal) => {
     const ended = new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined), { once: true }));
-    for (;;) {
-      const line = await Promise.race([next, ended]);
-      if (line === undefined) return;
-      if (line.done) {
-        call.end();
-        await Promise.race([ended, sleep(LEAVE_MS, undefined, { ref: false })]);
-        left.abort();
-        return;
+    talking = true;
+    try {
+      for (;;) {
+        const line = await Promise.race([next, ended]);
+        if (line === undefined) return;
+        if (line.done) {
+          call.end();
+          await Promise.race([ended, sleep(LEAVE_MS, undefined, { ref: false })]);
+          left.abort();
+          return;
+        }
+        next = lines.next();
+        if (!call.write({ text: line.value })) await Promise.race([once(call, 'drain', { signal }), ended]);
       }
-      next = lines.next();
-      if (!call.write({ text: line.value })) await Promise.race([once(call, 'drain', { signal }), ended]);
+    } finally {
+      talking = false;
     }
   };
 
-  await follow({ open: () => client.chat(), talk, print, signal: stop });
+  /** Who has nothing more to say need not wait for the server to be back. */
+  const onLost = async () => {
+    if ((await next).done && !talking) left.abort();
+  };
+
+  await follow({ open: () => client.chat(), talk, onLost, print, signal: stop });
   client.close();
 }
 
@@ -52,7 +63,7 @@ export async function monitor({ address, print, signal }) {
 }
 
 /** Keeps a stream open until the signal aborts, and prints what comes. */
-async function follow({ open, talk, print, signal }) {
+async function follow({ open, talk, onLost, print, signal }) {
   let backoffMs = BACKOFF_MIN_MS;
   while (!signal.aborted) {
     const call = open();
@@ -74,6 +85,7 @@ async function follow({ open, talk, print, signal }) {
       signal.removeEventListener('abort', cancel);
     }
     if (signal.aborted) return;
+    onLost?.().catch(() => {});
     await sleep(backoffMs, undefined, { signal }).catch(() => {});
     backoffMs = Math.min(backoffMs * 2, BACKOFF_MAX_MS);
   }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // Events over WebSocket: one connection per browser, by which it follows channels, leaves them and publishes.
+import { setMaxListeners } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { fileURLToPath } from 'node:url';
@@ -15,7 +16,13 @@ export async function startEventSocket({ port = 8081, hub: url = 'memory:', tick
   const server = createServer((_, response) => {
     response.writeHead(200, { 'Content-Type': 'text/html; charset=utf-8' }).end(page);
   });
-  server.on('upgrade', (request, socket, head) => sendEventsOverWebSocket(request, socket, head, hub, 'clock'));
+  const goingDown = new AbortController();
+  const { signal } = goingDown;
+  // Each socket listens to it.
+  setMaxListeners(0, signal);
+  server.on('upgrade', (request, socket, head) => {
+    sendEventsOverWebSocket(request, socket, head, hub, 'clock', { signal });
+  });
   await new Promise((resolve) => server.listen(port, '127.0.0.1', resolve));
 
   const clock = setInterval(() => {
@@ -26,6 +33,8 @@ export async function startEventSocket({ port = 8081, hub: url = 'memory:', tick
     url: `http://127.0.0.1:${server.address().port}`,
     async close() {
       clearInterval(clock);
+      // Also the sockets of browsers that follow nothing: the hub knows none of those.
+      goingDown.abort();
       await hub.close();
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));

@@ -15,6 +15,11 @@ export async function startRoom({ port = 8080, hub: url = 'memory:?history=100' 
   const page = await readFile(new URL('index.html', import.meta.url));
 
   const server = createServer(async (request, response) => {
+    // A client may ask for what is no URL, say for `//`.
+    if (!URL.canParse(request.url, 'http://room')) {
+      response.writeHead(400).end();
+      return;
+    }
     const { pathname } = new URL(request.url, 'http://room');
     const room = /^\/rooms\/([a-z0-9-]{1,32})$/.exec(pathname)?.[1];
     if (room !== undefined && request.method === 'GET') {

@@ -156,6 +156,16 @@ describe('chatterbox', () => {
     await member.printed(/^User 1: are you there\?$/);
   });
 
+  it('ends with its input, also while the server is away', async () => {
+    const { server, address } = await startServer();
+    const member = new Command('client', '--address', address);
+    await member.printed(/^Members: User 1$/);
+    server.process.kill('SIGKILL');
+    await member.printed(/^Connection lost/);
+    member.process.stdin?.end();
+    expect(await member.exit()).toBe(0);
+  });
+
   it('lets a slow member cost nothing but its place, and tells it what it missed', { timeout: 120_000 }, async () => {
     const maxLag = 1_000;
     const { server, address } = await startServer('--max-lag', String(maxLag));

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { connect as connectSocket } from 'node:net';
 import { createInterface } from 'node:readline';
 import { afterEach, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
@@ -18,6 +19,15 @@ async function start(script: string): Promise<{ url: string; process: ChildProce
   processes.push(child);
   const { value } = await createInterface({ input: child.stdout })[Symbol.asyncIterator]().next();
   return { url: /http:\S+/.exec(value)?.[0] ?? '', process: child };
+}
+
+/** What a server answers to a request line that no client of HTTP would send. */
+async function firstLine(url: string, request: string): Promise<string> {
+  const socket = connectSocket(Number(new URL(url).port), '127.0.0.1');
+  socket.write(`${request}\r\nHost: localhost\r\nConnection: close\r\n\r\n`);
+  let answer = '';
+  for await (const chunk of socket.setEncoding('utf8')) answer += chunk;
+  return answer.split('\r\n', 1)[0] as string;
 }
 
 async function ends(child: ChildProcess): Promise<void> {
@@ -51,6 +61,7 @@ it('sse-room: what one says all in the room hear, and nobody in another', async 
   expect((await say('attic', '{"who":"bob","text":"dusty"}')).status).toBe(204);
   expect((await say('lobby', '{"who":1}')).status).toBe(400);
   expect((await say('lobby', 'x'.repeat(5000))).status).toBe(400);
+  expect(await firstLine(url, 'GET // HTTP/1.1')).toBe('HTTP/1.1 400 Bad Request');
   expect(await one.hears('"who":"ann","text":"hello"')).not.toContain('dusty');
   await two.hears('"who":"ann","text":"hello"');
   expect(await elsewhere.hears('dusty')).not.toContain('hello');
@@ -71,9 +82,11 @@ it('event-socket: a clock ticks, and browsers talk through one connection each',
     return {
       socket,
       say: (order: object) => socket.send(JSON.stringify(order)),
-      async gets(op: string, channel?: string) {
+      async gets(op: string, channel?: string, ref?: number) {
         for (;;) {
-          const found = messages.find((message) => message.op === op && message.channel === channel);
+          const found = messages.find(
+            (message) => message.op === op && message.channel === channel && (ref === undefined || message.ref === ref),
+          );
           if (found !== undefined) return found;
           await new Promise<void>((resolve) => {
             wake = resolve;
@@ -88,7 +101,9 @@ it('event-socket: a clock ticks, and browsers talk through one connection each',
   await bob.gets('ok');
   ann.say({ op: 'publish', channels: ['chat'], message: 'hello' });
   expect(await bob.gets('message', 'chat')).toEqual({ op: 'message', channel: 'chat', message: 'hello' });
-  const closed = once(ann.socket, 'close');
+  bob.say({ op: 'unsubscribe', channels: ['chat', 'clock'], ref: 2 });
+  await bob.gets('ok', undefined, 2);
+  const closed = Promise.all([ann, bob].map(({ socket }) => once(socket, 'close')));
   await ends(process);
-  expect((await closed)[0]).toBe(1001);
+  expect((await closed).map(([code]) => code)).toEqual([1001, 1001]);
 });
