@@ -18,10 +18,24 @@ export interface MemoryBrokerOptions {
   readonly historyMax?: number;
   /** How many channels are remembered (default {@link DEFAULT_HISTORY_CHANNELS_MAX}); the longest unused one goes first. */
   readonly historyChannelsMax?: number;
+  /**
+   * How many bytes of messages are kept of each channel (default {@link DEFAULT_HISTORY_CHANNEL_BYTES_MAX}); the oldest go
+   * first. What a message takes is a guess: the length of a byte array or a string, of anything else that of its JSON.
+   */
+  readonly historyChannelBytesMax?: number;
+  /** The same of all channels together (default {@link DEFAULT_HISTORY_BYTES_MAX}); the longest unused channel goes first. */
+  readonly historyBytesMax?: number;
 }
 
 /** Default of {@link MemoryBrokerOptions.historyChannelsMax}. */
 export const DEFAULT_HISTORY_CHANNELS_MAX = 10_000;
+/** Default of {@link MemoryBrokerOptions.historyChannelBytesMax}. */
+export const DEFAULT_HISTORY_CHANNEL_BYTES_MAX = 16 * 1024 * 1024;
+/** Default of {@link MemoryBrokerOptions.historyBytesMax}. */
+export const DEFAULT_HISTORY_BYTES_MAX = 256 * 1024 * 1024;
+
+/** What a message takes at least, and one of which nothing is known. */
+const MESSAGE_BYTES = 64;
 
 const TAKEN = Promise.resolve();
 
@@ -41,19 +55,32 @@ export class MemoryBroker {
   readonly #epoch = `${Date.now().toString(36)}${Math.random().toString(36).slice(2, 8)}`;
 
   readonly #historyChannelsMax: number;
+  readonly #historyChannelBytesMax: number;
+  readonly #historyBytesMax: number;
+  /** Of all histories. */
+  #historyBytes = 0;
   #historiesMade = 0;
 
   constructor(options: MemoryBrokerOptions = {}) {
-    const { historyMax = 0, historyChannelsMax = DEFAULT_HISTORY_CHANNELS_MAX } = options;
-    if (!Number.isSafeInteger(historyMax) || historyMax < 0) {
-      throw new MillraceError('INVALID_ARGUMENT', `historyMax must be a whole number from 0 on, not ${historyMax}.`);
+    const {
+      historyMax = 0,
+      historyChannelsMax = DEFAULT_HISTORY_CHANNELS_MAX,
+      historyChannelBytesMax = DEFAULT_HISTORY_CHANNEL_BYTES_MAX,
+      historyBytesMax = DEFAULT_HISTORY_BYTES_MAX,
+    } = options;
+    for (const [name, value] of Object.entries({ historyMax, historyChannelBytesMax, historyBytesMax })) {
+      if (!Number.isSafeInteger(value) || value < 0) {
+        throw new MillraceError('INVALID_ARGUMENT', `${name} must be a whole number from 0 on, not ${value}.`);
+      }
     }
     this.historyMax = historyMax;
     this.#historyChannelsMax = historyChannelsMax;
+    this.#historyChannelBytesMax = historyChannelBytesMax;
+    this.#historyBytesMax = historyBytesMax;
   }
 
   publish(channel: string, message: unknown): void {
-    const id = this.historyMax === 0 ? undefined : this.#history(channel).add(message);
+    const id = this.historyMax === 0 ? undefined : this.#remember(channel, message);
     if (channel !== this.#lastChannel) {
       this.#lastChannel = channel;
       this.#lastSinks = this.#sinks.get(channel);
@@ -93,15 +120,32 @@ export class MemoryBroker {
     return this.#history(channel).after(after);
   }
 
+  #remember(channel: string, message: unknown): string {
+    const history = this.#history(channel);
+    const before = history.bytes;
+    const id = history.add(message, bytesOf(message));
+    this.#historyBytes += history.bytes - before;
+    // The one at hand was used last, and is within a bound of its own.
+    while (this.#historyBytes > this.#historyBytesMax && this.#histories.size > 1) this.#forgetOldest();
+    return id;
+  }
+
+  #forgetOldest(): void {
+    const [oldest] = this.#histories;
+    if (oldest === undefined) return;
+    const [channel, { bytes }] = oldest;
+    this.#histories.delete(channel);
+    this.#historyBytes -= bytes;
+  }
+
   #history(channel: string): History {
     let history = this.#histories.get(channel);
     if (history === undefined) {
       // A channel that was forgotten begins anew under a later epoch: its old ids must not be taken for new ones.
       const serial = (this.#historiesMade++).toString(36).padStart(8, '0');
-      history = new History(`${this.#epoch}.${serial}`, this.historyMax);
-      if (this.#histories.size >= this.#historyChannelsMax) {
-        this.#histories.delete(this.#histories.keys().next().value as string);
-      }
+      const bytesMax = Math.min(this.#historyChannelBytesMax, this.#historyBytesMax);
+      history = new History(`${this.#epoch}.${serial}`, this.historyMax, bytesMax);
+      if (this.#histories.size >= this.#historyChannelsMax) this.#forgetOldest();
     } else this.#histories.delete(channel);
     this.#histories.set(channel, history);
     return history;
@@ -113,16 +157,39 @@ interface PatternSink {
   readonly sink: ChannelSink<unknown>;
 }
 
+/** What a message takes, as far as that can be told without much ado. */
+function bytesOf(message: unknown): number {
+  if (ArrayBuffer.isView(message)) return MESSAGE_BYTES + message.byteLength;
+  if (typeof message === 'string') return MESSAGE_BYTES + message.length;
+  if (typeof message !== 'object' || message === null) return MESSAGE_BYTES;
+  try {
+    return MESSAGE_BYTES + (JSON.stringify(message)?.length ?? 0);
+  } catch {
+    // It refers to itself, say: nothing is encoded here, so any value may be published.
+    return MESSAGE_BYTES;
+  }
+}
+
 /** The newest messages of one channel, in a ring. */
 class History {
   readonly #epoch: string;
   readonly #max: number;
-  readonly #ring: unknown[] = [];
+  readonly #bytesMax: number;
+  readonly #ring: ({ readonly message: unknown; readonly bytes: number } | undefined)[] = [];
+  /** What the messages in the ring take. */
+  #bytes = 0;
+  /** How many came, and how many of those are gone. */
   #count = 0;
+  #gone = 0;
 
-  constructor(epoch: string, max: number) {
+  constructor(epoch: string, max: number, bytesMax: number) {
     this.#epoch = epoch;
     this.#max = max;
+    this.#bytesMax = bytesMax;
+  }
+
+  get bytes(): number {
+    return this.#bytes;
   }
 
   /** The id of the newest message. */
@@ -130,24 +197,34 @@ class History {
     return this.#id(this.#count);
   }
 
-  add(message: unknown): string {
-    this.#ring[this.#count % this.#max] = message;
+  add(message: unknown, bytes: number): string {
+    if (this.#count - this.#gone === this.#max) this.#dropOldest();
+    this.#ring[this.#count % this.#max] = { message, bytes };
+    this.#bytes += bytes;
     this.#count++;
+    while (this.#bytes > this.#bytesMax) this.#dropOldest();
     return this.position;
+  }
+
+  #dropOldest(): void {
+    const at = this.#gone % this.#max;
+    this.#bytes -= this.#ring[at]?.bytes ?? 0;
+    this.#ring[at] = undefined;
+    this.#gone++;
   }
 
   after(id: string): Replayed<unknown>[] {
     const [epoch, digits = ''] = id.split('-');
     const from = Number.parseInt(digits, 36);
-    if (epoch !== this.#epoch || !(from >= this.#count - this.#max && from <= this.#count)) {
+    if (epoch !== this.#epoch || !(from >= this.#gone && from <= this.#count)) {
       throw new MillraceError(
         'HUB_HISTORY_GONE',
-        `The last ${this.#max} messages of a channel are kept, and ${JSON.stringify(id)} is older or of another run: start from the present state.`,
+        `The last ${this.#max} messages of a channel are kept, or fewer if they are large, and ${JSON.stringify(id)} is older or of another run: start from the present state.`,
       );
     }
     const replayed: Replayed<unknown>[] = [];
     for (let at = from; at < this.#count; at++) {
-      replayed.push({ id: this.#id(at + 1), payload: this.#ring[at % this.#max] });
+      replayed.push({ id: this.#id(at + 1), payload: this.#ring[at % this.#max]?.message });
     }
     return replayed;
   }
