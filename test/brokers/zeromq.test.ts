@@ -63,6 +63,23 @@ await driveBroker(
   },
 );
 
+it.each(['forwarder', 'mesh'])('what is published while the hub closes is through, by %s', async (kind) => {
+  const [one = 0, two = 0] = await freePorts(2);
+  if (kind === 'forwarder') {
+    const endpoints = { publish: `tcp://127.0.0.1:${one}`, subscribe: `tcp://127.0.0.1:${two}` };
+    const forwarder = await runForwarder(endpoints);
+    cleanups.push(() => forwarder.close());
+  }
+  const hub = connect(
+    kind === 'forwarder' ? `zeromq://127.0.0.1:${one}?subscribe=${two}` : `zeromq://127.0.0.1:${one}?peers=`,
+  );
+  await hub.connect();
+  const publishes = Promise.all(Array.from({ length: 100 }, (_, at) => hub.publish('closing', at)));
+  const since = performance.now();
+  await Promise.all([hub.close(), publishes]);
+  expect(performance.now() - since).toBeLessThan(900);
+});
+
 describe('a mesh', () => {
   it('tells its members of a gap when one of them comes back, and not when a hub joins', async () => {
     const ports = await freePorts(2);

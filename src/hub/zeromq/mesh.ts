@@ -49,7 +49,8 @@ export class MeshConnection extends ZeromqConnection {
 
   async open(): Promise<void> {
     const { signal } = this.context;
-    signal.addEventListener('abort', () => void this.close(), { once: true });
+    const onAbort = () => void this.close();
+    signal.addEventListener('abort', onAbort, { once: true });
     const { bind, peers } = this.#endpoints;
     const self = `inproc://millrace-${this.hubId}`;
     try {
@@ -69,6 +70,9 @@ export class MeshConnection extends ZeromqConnection {
       await this.close();
       if (signal.aborted) throw signal.reason;
       throw zeromqError(`The ZeroMQ mesh cannot be joined at ${bind}: ${(error as Error).message}.`, error);
+    } finally {
+      // From here on `close` ends the sockets, with time for what is under way.
+      signal.removeEventListener('abort', onAbort);
     }
   }
 

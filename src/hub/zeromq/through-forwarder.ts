@@ -71,6 +71,8 @@ export class ForwarderConnection extends ZeromqConnection {
       throw error;
     } finally {
       this.#onRefused = () => {};
+      // From here on `close` ends the sockets, with time for what is under way.
+      signal.removeEventListener('abort', onAbort);
     }
   }
 
