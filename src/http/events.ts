@@ -21,7 +21,8 @@ export const events: MillraceHandler = async (exchange) => {
   const release = admit(context);
   const stop = new AbortController();
   const untrack = context.track({ stop: () => stop.abort(), abort: () => res.destroy() });
-  const lastEventId = route.query.get('lastEventId');
+  // An `EventSource` comes back with the same URL: then its header knows better.
+  const lastEventId = req.headers['last-event-id'] === undefined ? route.query.get('lastEventId') : null;
   try {
     await sendEvents(req, res, hub, targets, {
       ...limitsOf(context),

@@ -1,5 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { connect as connectSocket, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -92,6 +93,7 @@ export class BrokerProcess {
   /** `SIGSTOP` makes it hang, `SIGCONT` goes on. */
   signal(name: NodeJS.Signals): void {
     this.#process?.kill(name);
+    if (name === 'SIGSTOP') untilStopped(this.#process?.pid as number);
   }
 
   /** Ends it as a crash would. */
@@ -101,6 +103,17 @@ export class BrokerProcess {
     const exited = once(child, 'exit');
     child.kill('SIGKILL');
     await exited;
+  }
+}
+
+/** A signal takes its time, and a thread that still runs may answer meanwhile. */
+function untilStopped(pid: number): void {
+  const tasks = `/proc/${pid}/task`;
+  if (!existsSync(tasks)) return;
+  const stateOf = (task: string) => readFileSync(`${tasks}/${task}/stat`, 'utf8').replace(/^.*\) /s, '')[0];
+  const deadline = Date.now() + START_TIMEOUT_MS;
+  while (!readdirSync(tasks).every((task) => stateOf(task) === 'T')) {
+    if (Date.now() > deadline) throw new Error(`process ${pid} does not stop`);
   }
 }
 

@@ -24,6 +24,38 @@ await driveBroker(
     unreachable: () => redis({ url: 'redis://127.0.0.1:1' }),
   }),
   (broker) => {
+    it('tells of the gap before anything that comes after it', async () => {
+      const hub = createHub(broker.url);
+      const subscription = hub.subscribe('counted');
+      await subscription.ready;
+      const client = createClient({ url: broker.url });
+      await client.connect();
+      let last = 0;
+      let gaps = 0;
+      let jumps = 0;
+      const reading = subscription.consume((event) => {
+        if (event.gap !== undefined) {
+          gaps++;
+          last = -1;
+          return;
+        }
+        if (last >= 0 && event.message !== last + 1) jumps++;
+        last = event.message as number;
+      });
+      // Published without a pause, so that messages come as soon as the subscription stands again.
+      let next = 1;
+      for (let time = 0; time < 10; time++) {
+        await client.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub']);
+        for (const end = Date.now() + 200; Date.now() < end; ) await client.publish('counted', String(next++));
+      }
+      await status(hub, 'connected');
+      await hub.close();
+      await reading;
+      client.destroy();
+      expect(jumps).toBe(0);
+      expect(gaps).toBeGreaterThan(0);
+    });
+
     it('notices a server that hangs, and tells of the gap when it goes on', async () => {
       const hub = createHub({ driver: redis({ url: broker.url, pingIntervalMs: 100 }), publishTimeoutMs: 200 });
       const subscription = hub.subscribe('hanging');
@@ -32,6 +64,8 @@ await driveBroker(
       try {
         await expect(hub.publish('hanging', 'lost?')).rejects.toMatchObject({ code: 'HUB_UNAVAILABLE' });
         await status(hub, 'reconnecting');
+        // One of the two connections is lost now. The other one is silent for as long, give or take a ping.
+        await new Promise((resolve) => setTimeout(resolve, 1000));
       } finally {
         broker.signal('SIGCONT');
       }

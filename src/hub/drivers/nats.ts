@@ -13,6 +13,7 @@ import type {
   DriverContext,
   DriverSubscription,
 } from '../driver.js';
+import { Interruption } from '../interruption.js';
 import { loadClient } from '../load-client.js';
 import { nameEscaper } from '../names.js';
 
@@ -239,6 +240,7 @@ class NatsDriverConnection implements DriverConnection {
   readonly #context: DriverContext;
   readonly #attempts: { count: number };
   readonly #subscriptions = new Set<{ readonly sink: ChannelSink; end(): void }>();
+  readonly #interruption = new Interruption();
   readonly #statuses: AsyncIterable<{ readonly type: string; readonly error?: Error }>;
   /** What is asked for in this turn of the event loop. */
   #batch: Batch | undefined;
@@ -323,7 +325,10 @@ class NatsDriverConnection implements DriverConnection {
     let failure: Error | undefined;
     const callback = (error: Error | null, message: NatsMessage) => {
       if (error !== null) failure = error;
-      else if (active) sink.message(nameOf(message.subject), message.data);
+      else if (active) {
+        this.#interruption.tell(sink);
+        sink.message(nameOf(message.subject), message.data);
+      }
     };
     const parts: { unsubscribe(): void }[] = [];
     const subscription = {
@@ -331,6 +336,7 @@ class NatsDriverConnection implements DriverConnection {
       end: () => {
         active = false;
         this.#subscriptions.delete(subscription);
+        this.#interruption.forget(sink);
         if (!this.#client.isClosed()) for (const part of parts) part.unsubscribe();
       },
     };
@@ -401,6 +407,7 @@ class NatsDriverConnection implements DriverConnection {
     if (!this.#connected || this.#closed) return;
     this.#connected = false;
     this.#giveUp();
+    this.#interruption.begin([...this.#subscriptions].map(({ sink }) => sink));
     this.#context.onStatus('reconnecting', cause);
   }
 
@@ -411,7 +418,7 @@ class NatsDriverConnection implements DriverConnection {
       () => {
         if (this.#connected || this.#closed) return;
         this.#connected = true;
-        for (const { sink } of this.#subscriptions) sink.gap({ reason: 'reconnected' });
+        this.#interruption.end();
         this.#context.onStatus('connected');
       },
       () => {

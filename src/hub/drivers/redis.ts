@@ -8,6 +8,7 @@ import type {
   DriverContext,
   DriverSubscription,
 } from '../driver.js';
+import { Interruption } from '../interruption.js';
 import { loadClient } from '../load-client.js';
 import { plainNames } from '../names.js';
 
@@ -145,6 +146,7 @@ class RedisConnection implements DriverConnection {
   readonly #owned: boolean;
   readonly #context: DriverContext;
   readonly #sinks = new Set<ChannelSink>();
+  readonly #interruption = new Interruption();
   /** Unsubscribes that could not be sent while the connection was down. */
   readonly #leftovers = new Set<() => Promise<unknown>>();
   #subscriberLost = false;
@@ -246,7 +248,9 @@ class RedisConnection implements DriverConnection {
     if (!isReady(this.#subscriber)) throw unavailable();
     let active = true;
     const listener: Listener = (message, channel) => {
-      if (active) sink.message(nameOf(channel), message);
+      if (!active) return;
+      this.#interruption.tell(sink);
+      sink.message(nameOf(channel), message);
     };
     try {
       await subscribe(listener);
@@ -259,6 +263,7 @@ class RedisConnection implements DriverConnection {
       unsubscribe: async () => {
         active = false;
         this.#sinks.delete(sink);
+        this.#interruption.forget(sink);
         if (this.#closed) return;
         const leave = () => unsubscribe(listener);
         await leave().catch(() => this.#leftovers.add(leave));
@@ -289,6 +294,7 @@ class RedisConnection implements DriverConnection {
   readonly #onSubscriberLost = (cause?: unknown): void => {
     if (this.#subscriber.isReady === true) return;
     this.#subscriberLost = true;
+    this.#interruption.begin(this.#sinks);
     this.#context.onStatus('reconnecting', cause);
   };
 
@@ -298,7 +304,7 @@ class RedisConnection implements DriverConnection {
     this.#subscriberLost = false;
     for (const leave of this.#leftovers) leave().catch(() => {});
     this.#leftovers.clear();
-    for (const sink of this.#sinks) sink.gap({ reason: 'reconnected' });
+    this.#interruption.end();
     if (!this.#publisherLost) this.#context.onStatus('connected');
   };
 

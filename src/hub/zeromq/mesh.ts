@@ -16,6 +16,10 @@ const ANSWER_TIMEOUT_MS = 500;
 /** How long a new hub waits until the peers that it has found have found it. */
 const FOUND_TIMEOUT_MS = 1_000;
 
+/** How long an endpoint that is in use is tried again, and how often. */
+const BIND_TIMEOUT_MS = 1_000;
+const BIND_INTERVAL_MS = 20;
+
 /** One that we subscribe at: a peer, or ourselves. */
 interface Link {
   readonly subscriber: SubscribingSocket;
@@ -55,7 +59,7 @@ export class MeshConnection extends ZeromqConnection {
     const self = `inproc://millrace-${this.hubId}`;
     try {
       signal.throwIfAborted();
-      await this.publisher.socket.bind(bind);
+      await this.#bind(bind);
       await this.publisher.socket.bind(self);
       this.publisher.listen();
       // What is published here comes back to the subscribers here as to all others.
@@ -73,6 +77,18 @@ export class MeshConnection extends ZeromqConnection {
     } finally {
       // From here on `close` ends the sockets, with time for what is under way.
       signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** The endpoint of a hub that was closed a moment ago is free only when libzmq is through with it. */
+  async #bind(endpoint: string): Promise<void> {
+    for (const deadline = Date.now() + BIND_TIMEOUT_MS; ; await sleep(BIND_INTERVAL_MS)) {
+      try {
+        return await this.publisher.socket.bind(endpoint);
+      } catch (error) {
+        const { code } = error as { readonly code?: string };
+        if (code !== 'EADDRINUSE' || Date.now() > deadline || this.end.signal.aborted) throw error;
+      }
     }
   }
 
