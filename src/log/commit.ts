@@ -42,6 +42,8 @@ export class Operation {
   snapshot: StreamSnapshot | undefined;
   /** Called in the order of commits, before the operation resolves. */
   onCommitted: (() => void) | undefined;
+  /** Of what voids others and could not be carried out itself: a later record voids them all. */
+  onVoided: (() => void) | undefined;
   result: Appended | undefined;
   resolve: (result: Appended | undefined) => void = nothing;
   reject: (error: unknown) => void = nothing;
@@ -326,7 +328,10 @@ export class GroupCommit {
     };
     vanish();
     const settle = (reason: unknown) => {
-      for (const operation of rejected) operation.reject(reason);
+      for (const operation of rejected) {
+        if (operation.onVoided === undefined) operation.reject(reason);
+        else operation.onVoided();
+      }
     };
     const queue = () => {
       if (kind === 'state') voided.snapshot = stream.snapshot();
@@ -336,6 +341,7 @@ export class GroupCommit {
       this.#start();
     };
     voided.resolve = () => settle(error);
+    voided.onVoided = () => settle(error);
     voided.reject = (cause) => {
       if (this.#failure !== undefined) return settle(cause);
       if (cause instanceof MillraceError && cause.code === 'APPEND_TOO_LARGE') {

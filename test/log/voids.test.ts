@@ -102,6 +102,25 @@ describe('a disk that is full for a moment', () => {
     await store.append('s', { data: bytes('2\n') });
   });
 
+  it('takes back nothing later where even taking back does not work', async () => {
+    await open();
+    await store.create('s', { data: bytes('one ') });
+    disk.fault = (call, path) => {
+      if (!path.endsWith('/s')) return;
+      if (call === 'write') throw failure('ENOSPC', path);
+      if (call !== 'truncate') return;
+      disk.fault = undefined;
+      throw failure('EIO', path);
+    };
+    expect(await codeOf(store.append('s', { data: bytes('refused') }))).toBe('STORE_FULL');
+    await store.append('s', { data: bytes('two') });
+    await sleep(300);
+    expect(await contents('s')).toBe('one two');
+    await store.close();
+    await open();
+    expect(await contents('s')).toBe('one two');
+  });
+
   it('shows nobody a stream that could not be made', async () => {
     await open();
     let writes = 0;
