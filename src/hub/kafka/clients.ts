@@ -116,9 +116,12 @@ export class KafkaClients {
   }
 
   #watch<C extends Client>(client: C): C {
+    // What was under way when the hub closed may ask for one more thing: nobody would end the client that it gets.
+    if (this.#closed) throw new Error('the clients are closed');
     const connections = new Set<Connection>();
     this.#sockets.set(client, connections);
     client.on('client:broker:connect', ({ connection }: { connection: Connection }) => {
+      if (!this.#sockets.has(client)) connection.socket.destroy();
       connections.add(connection);
       // The package listens for the first error only; a second one would end the process.
       connection.on('error', () => {});

@@ -78,8 +78,9 @@ describe('what a fetch brings', () => {
   it('is read up to where the reader wants no more', () => {
     const values: string[] = [];
     const next = readRecords({ records: [batch(0, ['a', 'b', 'c'])] } as unknown as Fetched, 0n, (value) => {
+      if (values.length === 2) return false;
       values.push(value.toString());
-      return values.length < 2;
+      return true;
     });
     expect(values).toEqual(['a', 'b']);
     expect(next).toBe(2n);
