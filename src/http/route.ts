@@ -45,7 +45,7 @@ export interface SubscriptionRoute extends Target {
   readonly rest: string;
 }
 
-/** The request target as the server got it: a framework that mounts us may have shortened `req.url`. */
+/** Path and query as the server got them: a framework that mounts us may have shortened `req.url`. */
 export function requestTarget(req: IncomingMessage): string {
   const target = (req as IncomingMessage & { originalUrl?: string }).originalUrl ?? req.url ?? '/';
   // A proxy may ask with the whole URL (RFC 9112, section 3.2.2).
@@ -54,7 +54,7 @@ export function requestTarget(req: IncomingMessage): string {
 
 /** Whether a request target lies below the prefix (`''` holds everything). */
 export function isUnderPrefix(target: string, prefix: string): boolean {
-  // Whatever it is, `*` and absolute URLs too: without a prefix there is nobody else to answer it.
+  // Whatever it is, `*` too: without a prefix there is nobody else to answer it.
   if (prefix === '') return true;
   if (!target.startsWith(prefix)) return false;
   const next = target[prefix.length];
