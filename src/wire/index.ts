@@ -20,6 +20,7 @@ export {
   type SseLabel,
 } from './events.js';
 export { encodeJsonLines, forEachLine, isJsonType, type JsonLines, jsonArrayOf } from './json.js';
+export { checkJson, type JsonEntryVisitor, JsonScanner, type JsonScannerOptions } from './json-scanner.js';
 export { formatOffset, OFFSET_NOW, OFFSET_START, parseOffset, parseStartOffset } from './offset.js';
 export {
   encodeSseData,
