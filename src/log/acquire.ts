@@ -82,6 +82,8 @@ async function establish(
     operation.producerState = state;
   } else {
     operation = new Operation('barrier', stream);
+    // What it is told as committed, its owner drops.
+    operation.durable = durability === 'fsync';
   }
   operation.onCommitted = () => {
     if (producer !== undefined) {

@@ -49,7 +49,9 @@ function appendNow(core: Core, path: string, request: Append): Promise<Appended>
     }
     const { producer } = request;
     const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
-    if (decideAppend(stream.next, request, known) === 'duplicate') return duplicate(core, stream, known);
+    if (decideAppend(stream.next, request, known) === 'duplicate') {
+      return duplicate(core, stream, known, request.durability);
+    }
     return accept(core, stream, request, request.producer, known?.fence ?? -1);
   } catch (error) {
     if (stream === undefined || stream.pending === 0) return Promise.reject(error);
@@ -79,7 +81,9 @@ function sessionNow(core: Core, session: Session, data: Uint8Array, options: Ses
     };
     const { producer } = session;
     const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
-    if (decideAppend(stream.next, request, undefined) === 'duplicate') return duplicate(core, stream, known);
+    if (decideAppend(stream.next, request, undefined) === 'duplicate') {
+      return duplicate(core, stream, known, request.durability);
+    }
     if (producer === undefined) return accept(core, stream, request, undefined, -1);
     const last = known !== undefined && known.epoch === producer.epoch ? known.seq : -1;
     const stamp = { id: producer.id, epoch: producer.epoch, seq: last + (options.count ?? 1) };
@@ -128,7 +132,13 @@ function accept(
   return core.commits.commit(operation) as Promise<Appended>;
 }
 
-function duplicate(core: Core, stream: Stream, known: ProducerState | undefined): Promise<Appended> {
+/** What was appended before, to be acknowledged again: it may still be on its way, or less durable than is asked now. */
+function duplicate(
+  core: Core,
+  stream: Stream,
+  known: ProducerState | undefined,
+  durability: Durability = core.options.durability,
+): Promise<Appended> {
   const { next } = stream;
   const result: Appended = {
     offset: next.tail,
@@ -136,9 +146,7 @@ function duplicate(core: Core, stream: Stream, known: ProducerState | undefined)
     closed: next.closed,
     ...(known === undefined ? undefined : { producer: { epoch: known.epoch, seq: known.seq } }),
   };
-  if (stream.pending === 0) return Promise.resolve(result);
-  // The first one may still be on its way.
-  return core.commits.settled(stream).then(() => result);
+  return core.commits.settledAs(stream, durability).then(() => result);
 }
 
 /** Throws `INVALID_ARGUMENT` for a producer or a sequence that no stream can remember. */

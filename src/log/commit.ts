@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.js';
 import type { AppendStep, Medium, Step } from './medium.js';
 import type { ProducerState } from './rules.js';
-import type { Appended, ProducerStamp } from './store.js';
+import type { Appended, Durability, ProducerStamp } from './store.js';
 import type { Stream, StreamSnapshot } from './stream.js';
 
 /** How many bytes one commit holds before the next one begins (a single larger append is a commit of its own). */
@@ -23,8 +23,8 @@ export type OperationKind = 'append' | 'fence' | 'touch' | 'create' | 'state' | 
 export class Operation {
   readonly kind: OperationKind;
   readonly stream: Stream;
-  /** Whether it needs the disk, or only the page cache. */
-  durable = true;
+  /** Whether it needs the disk, or only the page cache. A barrier that does is behind a sync of all that came before. */
+  durable: boolean;
   data: Uint8Array = EMPTY;
   offset = 0;
   close = false;
@@ -51,6 +51,7 @@ export class Operation {
   constructor(kind: OperationKind, stream: Stream) {
     this.kind = kind;
     this.stream = stream;
+    this.durable = kind !== 'barrier';
   }
 
   get weight(): number {
@@ -154,6 +155,17 @@ export class GroupCommit {
     return stream.pending === 0 ? Promise.resolve() : this.commit(new Operation('barrier', stream));
   }
 
+  /**
+   * As {@link settled}, and as durable as asked: what was first committed as `written` is acknowledged as `fsync` only
+   * when it is on the disk.
+   */
+  settledAs(stream: Stream, durability: Durability): Promise<unknown> {
+    if (durability !== 'fsync') return this.settled(stream);
+    const barrier = new Operation('barrier', stream);
+    barrier.durable = true;
+    return this.commit(barrier);
+  }
+
   /** Resolves when nothing is queued or being committed. */
   idle(): Promise<void> {
     if (!this.#running) return Promise.resolve();
@@ -223,7 +235,7 @@ export class GroupCommit {
 
   async #commit(batch: Operation[]): Promise<void> {
     const steps = this.#steps(batch);
-    const durable = batch.some((operation) => operation.durable && operation.kind !== 'barrier');
+    const durable = batch.some((operation) => operation.durable);
     try {
       const journaled = this.#medium.journal(steps, durable);
       if (journaled !== undefined) await journaled;

@@ -25,7 +25,7 @@ export async function create(core: Core, path: string, options: CreateOptions = 
     if (existing !== undefined) {
       if (existing.gone === 'soft') throw new MillraceError('STREAM_EXISTS', gone(path).message);
       if (!(await matches(core, existing, options))) throw existsOtherwise(existing);
-      await core.commits.settled(existing);
+      await core.commits.settledAs(existing, options.durability ?? core.options.durability);
       core.touch(existing);
       return { created: false, info: existing.info() };
     }

@@ -138,9 +138,24 @@ export class PowerCutDisk implements FileSystem {
   }
 
   powerCut(random: () => number): void {
+    this.kill();
+    this.#directory.cut(random);
+  }
+
+  /** The power goes, and nothing is left but what was synced. */
+  losingPowerCut(): void {
+    // Each number is larger than the one before, and none is large.
+    let last = 0;
+    this.powerCut(() => {
+      last += 1e-9;
+      return last;
+    });
+  }
+
+  /** The programs end; what they wrote stays with the kernel, synced or not. */
+  kill(): void {
     this.#cuts++;
     this.#open.clear();
-    this.#directory.cut(random);
   }
 
   /** The bytes of a file, for the test's own eyes. */

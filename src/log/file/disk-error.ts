@@ -4,7 +4,7 @@ import { codeOf } from './file-system.js';
 /** An error of the operating system as one that says what to do. The path stays in `cause`, for the log only. */
 export function diskError(error: unknown, what: string): MillraceError {
   if (error instanceof MillraceError) return error;
-  const code = codeOf(error) ?? 'unknown error';
+  const code = codeOf(error) ?? codeOf((error as Error).cause) ?? 'unknown error';
   switch (code) {
     case 'ENOSPC':
     case 'EDQUOT':

@@ -127,8 +127,11 @@ export class Journal {
       syncedLsn: this.#syncedLsn,
       timeMs: Date.now(),
     });
-    // A commit of nothing but uses and barriers: there is nothing to write, and nobody waits for the disk.
-    if (records.length === 0) return false;
+    if (records.length === 0) {
+      // Nothing but barriers: somebody may wait for what was written before.
+      if (durable()) await this.ensureSynced(this.lastLsn);
+      return false;
+    }
     const room = this.#makeRoom(bytes);
     if (room !== undefined) await room;
     return this.#writeRecords(records, bytes, durable);

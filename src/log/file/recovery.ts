@@ -5,7 +5,7 @@ import type { ProducerState } from '../rules.js';
 import { type ForkLink, rememberProducer, type Stream, type StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import { fileMark } from './file-storage.js';
-import { codeOf, readAll, removeFile, writeAll } from './file-system.js';
+import { codeOf, readAll, removeFile, syncDirectory, syncFile, writeAll } from './file-system.js';
 import type { JournalStart } from './journal.js';
 import type { Deletion } from './journal-batch.js';
 import { type FileParts, type FoundStream, findStream, restoreStream, storageOf } from './loading.js';
@@ -56,8 +56,8 @@ export interface Recovered {
 
 /**
  * Replays the journal: every stream that it tells of is brought to its last committed byte. What that costs depends on
- * the journal alone. Nothing is synced here: the journal stays as it is until all of it is flushed in the background.
- * Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
+ * the journal alone. Of the streams nothing is synced here: the journal stays as it is until all of it is flushed in the
+ * background. Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
  */
 export async function recover(parts: FileParts): Promise<Recovered> {
   const { segments, slots, freedLsn } = await findSegments(parts.fs, parts.layout.journal);
@@ -65,6 +65,7 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
   let streams: Map<string, Stream>;
   try {
+    await syncSegments(parts, segments);
     streams = replay.finish();
   } catch (error) {
     throw diskError(error, 'The journal cannot be replayed');
@@ -72,6 +73,22 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   // Numbers are never given twice, also where nothing is left of the journal: metadata that was flushed has them, and
   // would take new records for old ones.
   return { streams, start: { lsn: Math.max(lsn, freedLsn), segment: segments.at(-1)?.header.number ?? 0, slots } };
+}
+
+/**
+ * What a killed process wrote may be in the page cache only. From here on it counts as safe: the next segment begins
+ * behind it, and whoever repeats an append is told that it was made.
+ */
+async function syncSegments({ fs, layout }: FileParts, segments: readonly Segment[]): Promise<void> {
+  for (const { path } of segments) {
+    const fd = fs.open(path, O_RDONLY);
+    try {
+      await syncFile(fs, fd);
+    } finally {
+      fs.close(fd);
+    }
+  }
+  if (segments.length > 0) await syncDirectory(fs, layout.journal);
 }
 
 /**
