@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.js';
-import type { ListOptions, StreamInfo } from '../log/index.js';
+import { type ListOptions, type StreamInfo, streamUrlPath } from '../log/index.js';
 import type { MillraceHandler } from './context.js';
 import { requireMethod, sendJson } from './respond.js';
 
@@ -20,7 +20,9 @@ export const listStreams: MillraceHandler = async (exchange) => {
   const page = await exchange.context.store.list(options);
   sendJson(exchange, 200, {
     // The server's own are not for clients.
-    streams: page.streams.filter(({ path }) => !path.startsWith('__ds/')).map(describe),
+    streams: page.streams
+      .filter(({ path }) => !path.startsWith('__ds/'))
+      .map((info) => describe(info, exchange.context.prefix)),
     next: page.next ?? null,
   });
 };
@@ -33,9 +35,10 @@ function parseLimit(text: string): number {
   return limit;
 }
 
-function describe(info: StreamInfo): object {
+function describe(info: StreamInfo, prefix: string): object {
   return {
     path: info.path,
+    url: prefix + streamUrlPath(info.path),
     contentType: info.contentType,
     bytes: info.tail,
     closed: info.closed,

@@ -1,7 +1,8 @@
 /** The type of a stream that nobody gave one, by the extension of its path. */
 export function contentTypeOf(path: string): string {
   const dot = path.lastIndexOf('.');
-  if (dot > path.lastIndexOf('/')) {
+  // A dot that begins a name begins no extension.
+  if (dot > path.lastIndexOf('/') + 1) {
     const type = BY_EXTENSION[path.slice(dot + 1).toLowerCase()];
     if (type !== undefined) return type;
   }

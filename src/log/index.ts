@@ -15,6 +15,14 @@ export {
 } from './limits.js';
 export { LIST_LIMIT_DEFAULT, LIST_LIMIT_MAX } from './list.js';
 export { createMemoryStore, type MemoryStoreOptions } from './memory-store.js';
-export { checkStreamPath, PATH_BYTES_MAX, PATH_SEGMENT_BYTES_MAX, parseStreamPath } from './path.js';
+export {
+  checkStreamPath,
+  joinSegments,
+  PATH_BYTES_MAX,
+  PATH_SEGMENT_BYTES_MAX,
+  parseStreamPath,
+  pathSegments,
+  streamUrlPath,
+} from './path.js';
 export type * from './store.js';
 export { PRODUCERS_MAX } from './stream.js';

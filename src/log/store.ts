@@ -3,9 +3,10 @@ import type { Position } from '../event-stream/index.js';
 /**
  * The contract between Millrace and whatever keeps its streams. `http/` and `follow/` know nothing else.
  *
- * A stream is a sequence of bytes at a path. In a JSON stream (`application/json`) the bytes are NDJSON: one message
- * a line, each line ended by `\n`. An offset is the number of bytes before a place, so it sorts and never changes its
- * meaning while the stream lives; `wire/` turns it into the token that clients see.
+ * A stream is a sequence of bytes at a path; how paths are written stands in `log/path.ts`. In a JSON stream
+ * (`application/json`) the bytes are NDJSON: one message a line, each line ended by `\n`. An offset is the number of
+ * bytes before a place, so it sorts and never changes its meaning while the stream lives; `wire/` turns it into the
+ * token that clients see.
  *
  * Every implementation MUST pass the store suite of `millrace/testing`, and MUST:
  * - show no byte, in any answer or event, before it is as durable as its append asked for;

@@ -1,18 +1,19 @@
 import { MillraceError } from '../errors.js';
+import { pathSegments } from '../log/index.js';
 
 /** Longest pattern. */
 export const PATTERN_LENGTH_MAX = 1024;
 
-/** Whether a stream's path, relative to the stream root, matches. */
-export type Glob = (path: string) => boolean;
+/** Whether a stream's path, relative to the stream root, matches: what its segments say, each by itself. */
+export type Glob = (segments: readonly string[]) => boolean;
 
 /**
  * A pattern over paths (Durable Streams, section 6.2): `*` stands for one segment, or for any characters inside one;
- * `**` for any number of segments, none included. Everything else is literal. Matching takes no more than pattern times
- * path, whatever both are. Errors: `INVALID_REQUEST`.
+ * `**` for any number of segments, none included. Everything else is literal; a slash within a segment is `%2F`, as in
+ * paths. Matching takes no more than pattern times path, whatever both are. Errors: `INVALID_REQUEST`.
  */
 export function compileGlob(pattern: string): Glob {
-  const segments = pattern.split('/');
+  const segments = pathSegments(pattern);
   if (pattern.length > PATTERN_LENGTH_MAX || segments.includes('')) {
     throw new MillraceError(
       'INVALID_REQUEST',
@@ -20,7 +21,7 @@ export function compileGlob(pattern: string): Glob {
     );
   }
   const matchers = segments.map((segment) => (segment === '**' ? ANY : compileSegment(segment)));
-  return (path) => matches(matchers, path.split('/'));
+  return (path) => matches(matchers, path);
 }
 
 const ANY = Symbol('any number of items');

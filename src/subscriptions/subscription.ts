@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { pathSegments } from '../log/index.js';
 import { compileGlob, type Glob } from './glob.js';
 
 /**
@@ -113,7 +114,7 @@ export class Subscription {
 
   /** Whether the pattern takes in a stream. Its own wake stream it never does, or each wake would cause the next. */
   matches(path: string): boolean {
-    return this.#glob !== undefined && path !== this.config.wakeStream && this.#glob(path);
+    return this.#glob !== undefined && path !== this.config.wakeStream && this.#glob(pathSegments(path));
   }
 
   /** The streams with something to be done, in the order they were linked. */

@@ -46,7 +46,10 @@ export const appendCases: readonly CaseOfStore[] = [
   {
     name: 'refuses names that are no paths',
     async run(store) {
-      for (const path of ['', '/a', 'a/', 'a//b', '.', '..', 'a/../b', '.hidden', 'a/.millrace', 'a\\b', 'a\0b']) {
+      const names = ['', '/a', 'a/', 'a//b', '.', '..', 'a/../b', 'a%2F..%2Fb', 'a\\b', 'a\0b', 'x'.repeat(256)];
+      // Too long as names of files.
+      names.push(`.${'x'.repeat(253)}`, `%2E${'x'.repeat(251)}`);
+      for (const path of names) {
         await rejects(store.create(path), 'INVALID_PATH');
         await rejects(store.append(path, { data: bytes('x') }), 'INVALID_PATH');
         await rejects(store.stat(path), 'INVALID_PATH');
@@ -55,6 +58,32 @@ export const appendCases: readonly CaseOfStore[] = [
         await rejects(store.acquire(path, { create: {} }), 'INVALID_PATH');
         await rejects(store.delete(path), 'INVALID_PATH');
       }
+    },
+  },
+  {
+    name: 'keeps names that files cannot have, or have to themselves, apart from all others',
+    async run(store) {
+      const paths = [
+        ...['a/b', 'a%2Fb', 'a%252Fb', 'a%2fb', 'a/.b', 'a/%2Eb', 'a/%252Eb', 'a/%2eb', 'a/..b'],
+        ...[
+          '.millrace',
+          '.millrace/lock',
+          '.millrace%2Fjournal',
+          '%2Emillrace',
+          '%2F',
+          '%2F%2F',
+          '.x%2Fa',
+          '100%',
+          '100%25',
+        ],
+        ...[`.${'x'.repeat(252)}`, `%2E${'x'.repeat(250)}`],
+      ];
+      for (const path of paths) await store.create(path, { data: bytes(path) });
+      for (const path of paths) assert.equal(await contents(store, path), path);
+      const listed = async () => (await store.list()).streams.map(({ path }) => path);
+      assert.deepEqual(await listed(), [...paths].sort());
+      for (const path of paths) await store.delete(path);
+      assert.deepEqual(await listed(), []);
     },
   },
   {

@@ -124,6 +124,7 @@ export const readCases: readonly CaseOfStore[] = [
     name: 'lists streams in order, by prefix, page by page',
     async run(store) {
       const paths = ['a', 'a.txt', 'a/b', 'a/b/c', 'a/z', 'b', 'b-', 'b/x', 'b0', 'ö', '一'];
+      paths.push('.a/x', '.b', '%a', 'a/!', 'a/%2E', 'a/%2Fb', 'a/-', 'a/.b', 'a/.b/c', 'a/.b.c', 'a%2Fb');
       for (const path of [...paths].reverse()) await store.create(path);
       const all = async (options: { prefix?: string; limit?: number }) => {
         const found: string[] = [];
@@ -138,12 +139,12 @@ export const readCases: readonly CaseOfStore[] = [
       };
       const sorted = [...paths].sort();
       for (const limit of [1, 2, 3, 100]) assert.deepEqual(await all({ limit }), sorted);
-      for (const prefix of ['', 'a', 'a/', 'a/b', 'b', 'b/', 'c', 'ö']) {
+      for (const prefix of ['', 'a', 'a/', 'a/b', 'b', 'b/', 'c', 'ö', '.', 'a/.', 'a/.b', 'a/.b/', 'a/%', 'a%2F']) {
         const expected = sorted.filter((path) => path.startsWith(prefix));
         assert.deepEqual(await all({ prefix, limit: 2 }), expected, prefix);
       }
       await store.delete('a/b');
-      assert.deepEqual(await all({ prefix: 'a/' }), ['a/b/c', 'a/z']);
+      assert.deepEqual(await all({ prefix: 'a/b' }), ['a/b/c']);
     },
   },
   {

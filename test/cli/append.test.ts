@@ -36,6 +36,18 @@ describe('millrace append', () => {
     expect(await contentOf('/a.txt')).toBe('x');
   });
 
+  it('names the stream that its URL names', async () => {
+    for (const path of ['/a%2Fb', '/a/b', '/.a']) {
+      const command = millrace('append', server.url + path);
+      command.endInput(path);
+      expect(await command.exit, path).toBe(0);
+      expect(await contentOf(path)).toBe(path);
+      const follow = millrace('follow', server.url + path);
+      expect(await follow.exit).toBe(0);
+      expect(follow.stdout.toString()).toBe(path);
+    }
+  });
+
   it.each(['SIGINT', 'SIGTERM'] as const)('keeps what was typed before %s, and ends with code 0', async (signal) => {
     const command = millrace('append', `${server.url}/a.txt`);
     command.type('typed\n');

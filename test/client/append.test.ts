@@ -54,6 +54,16 @@ describe('append', () => {
     expect((await head(`${server.url}/empty.txt`)).offset).toBe('0000000000000000');
   });
 
+  it('names the stream that its URL names', async () => {
+    for (const path of ['/a%2Fb', '/a/b', '/.a', '/a/.updates', '/%252Ea']) {
+      await append(`${server.url}${path}`, path);
+      await append(new URL(path, server.url), '!');
+      expect(await contentOf(path)).toBe(`${path}!`);
+    }
+    const { streams } = await server.store.list();
+    expect(streams.map(({ path }) => path)).toEqual(['%2Ea', '.a', 'a%2Fb', 'a/.updates', 'a/b']);
+  });
+
   it('goes on behind what is there', async () => {
     await append(`${server.url}/a.txt`, 'one');
     expect(await append(`${server.url}/a.txt`, 'two')).toEqual({ offset: '0000000000000006', bytes: 3 });

@@ -88,7 +88,63 @@ describe('a stream', () => {
   });
 });
 
+describe('a name that begins with a dot', () => {
+  it('is escaped on the disk, and leaves what is hidden there alone', async () => {
+    writeFileSync(join(root, '.hidden'), 'by hand');
+    for (const path of [
+      '.hidden',
+      'doc/.updates',
+      '.millrace/lock',
+      '.millrace/journal/0.journal',
+      '.millrace%2Flock',
+    ]) {
+      expect(await code(store.stat(path)), path).toBe('STREAM_NOT_FOUND');
+      await store.create(path, { data: bytes(path) });
+      expect(await contents(path)).toBe(path);
+    }
+    expect(readdirSync(root).sort()).toEqual([
+      ...['%2Ehidden', '%2Emillrace', '%2Emillrace%2Flock', '.hidden', '.millrace', 'doc'],
+    ]);
+    expect(readFileSync(join(root, '.hidden'), 'utf8')).toBe('by hand');
+    expect(readFileSync(join(root, 'doc/%2Eupdates'), 'utf8')).toBe('doc/.updates');
+    await store.delete('.millrace/lock');
+    await store.delete('.millrace/journal/0.journal');
+    expect(readdirSync(root)).not.toContain('%2Emillrace');
+    await reopen();
+    expect(await contents('doc/.updates')).toBe('doc/.updates');
+    expect((await store.list()).streams.map(({ path }) => path)).toEqual([
+      ...['.hidden', '.millrace%2Flock', 'doc/.updates'],
+    ]);
+  });
+
+  it('can be a stream and have streams below it', async () => {
+    await store.create('a/.b', { data: bytes('above') });
+    await store.create('a/.b/.c', { data: bytes('below') });
+    await reopen();
+    expect(await Promise.all(['a/.b', 'a/.b/.c'].map(contents))).toEqual(['above', 'below']);
+    expect((await store.list({ prefix: 'a/.' })).streams.map(({ path }) => path)).toEqual(['a/.b', 'a/.b/.c']);
+  });
+});
+
 describe('a file that is put below the root by hand', () => {
+  it('is the stream of its name, whatever that is, and keeps it', async () => {
+    const names = ['100%.txt', '%2Ea', '%252Ea', 'a%2Eb', 'a%2Fb', 'a%252Fb', 'a%25b', '%2fa', '%'];
+    for (const name of names) writeFileSync(join(root, name), name);
+    const { streams } = await store.list();
+    expect(streams.map(({ path }) => path)).toEqual([
+      ...['%', '%2Ea', '%2fa', '.a', '100%.txt', 'a%252Fb', 'a%25b', 'a%2Eb', 'a%2Fb'],
+    ]);
+    expect((await Promise.all(streams.map(({ path }) => contents(path)))).sort()).toEqual(names.sort());
+  });
+
+  it('is none where no path can name it', async () => {
+    for (const name of ['%2E', '%2E.', '..%2Fx', 'a%2F..', 'back\\slash', 'bell\x07'])
+      writeFileSync(join(root, name), 'x');
+    mkdirSync(join(root, '%2E.%2Fx'));
+    writeFileSync(join(root, '%2E.%2Fx/y'), 'x');
+    expect((await store.list()).streams).toEqual([]);
+  });
+
   it('is a stream, of the type of its extension', async () => {
     mkdirSync(join(root, 'by'));
     writeFileSync(join(root, 'by/hand.html'), '<p>');
@@ -123,7 +179,7 @@ describe('a file that is put below the root by hand', () => {
     writeFileSync(join(root, '.hidden'), 'x');
     mkdirSync(join(root, 'directory'));
     spawnSync('mkfifo', [join(root, 'pipe')]);
-    expect(await code(store.stat('.hidden'))).toBe('INVALID_PATH');
+    expect(await code(store.stat('.hidden'))).toBe('STREAM_NOT_FOUND');
     expect(await code(store.stat('directory'))).toBe('STREAM_NOT_FOUND');
     expect(await code(store.stat('pipe'))).toBe('STREAM_NOT_FOUND');
     expect((await store.list()).streams).toEqual([]);

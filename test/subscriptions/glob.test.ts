@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { isMillraceError } from '../../src/errors.js';
+import { pathSegments } from '../../src/log/index.js';
 import { compileGlob, PATTERN_LENGTH_MAX } from '../../src/subscriptions/glob.js';
 
-const matches = (pattern: string, path: string) => compileGlob(pattern)(path);
+const matches = (pattern: string, path: string) => compileGlob(pattern)(pathSegments(path));
 
 describe('compileGlob', () => {
   test('* is one segment', () => {
@@ -26,6 +27,20 @@ describe('compileGlob', () => {
     expect(matches('*.log', 'a.log')).toBe(true);
     expect(matches('a*b*c', 'aXbYc')).toBe(true);
     expect(matches('a*b*c', 'aXcYb')).toBe(false);
+  });
+
+  test('a slash within a segment is no border, and a dot that begins one nothing special', () => {
+    expect(matches('a/*', 'a%2Fb')).toBe(false);
+    expect(matches('*', 'a%2Fb')).toBe(true);
+    expect(matches('a*b', 'a%2Fb')).toBe(true);
+    expect(matches('a%2Fb', 'a%2Fb')).toBe(true);
+    expect(matches('a%2Fb', 'a/b')).toBe(false);
+    expect(matches('a%252Fb', 'a%2Fb')).toBe(false);
+    // What a segment says: the text `2F` of an escape is nothing to be matched.
+    expect(matches('*2F*', 'a%2Fb')).toBe(false);
+    expect(matches('*2F*', 'a%252Fb')).toBe(true);
+    expect(matches('docs/**/.updates', 'docs/x/y/.updates')).toBe(true);
+    expect(matches('docs/*/*', 'docs/x/.updates')).toBe(true);
   });
 
   test('everything else is literal', () => {

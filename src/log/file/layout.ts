@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
+import { fileNameOf } from '../path.js';
 
 /** Where things are below a root. */
 export class Layout {
@@ -24,7 +25,7 @@ export class Layout {
 
   /** The file that a stream is. */
   fileOf(path: string): string {
-    return `${this.root}/${path}`;
+    return `${this.root}/${fileNameOf(path)}`;
   }
 
   /** The file of a stream whose own name is taken by a directory, or lies below a file. */
@@ -48,7 +49,7 @@ export class Layout {
   }
 }
 
-/** Below the root; no stream can have its name, for no segment of a path begins with a dot. */
+/** Below the root; no stream can have its name, for no file of a stream, nor a directory above one, begins with a dot. */
 export const OWN_DIRECTORY = '.millrace';
 
 /** Hex digits of a path's hash: as many as make two paths with one hash impossible in practice. */

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { pathOfFileName } from '../path.js';
 import { codeOf, type DirectoryEntry, type DirectoryReader } from './file-system.js';
 import { PATH_HASH_LENGTH } from './layout.js';
 import type { FileParts } from './loading.js';
@@ -102,10 +103,7 @@ export class Listing {
     }
     const names = {
       mtimeMs: stat.mtimeMs,
-      names: entries
-        .filter(({ name, kind }) => !name.startsWith('.') && (kind === 'file' || kind === 'directory'))
-        .map(({ name, kind }) => ({ key: kind === 'directory' ? `${name}/` : name, directory: kind === 'directory' }))
-        .sort((a, b) => byCodeUnit(a.key, b.key)),
+      names: entries.flatMap(namedByPath).sort((a, b) => byCodeUnit(a.key, b.key)),
     };
     // A directory that just changed may change again within the resolution of its time.
     if (Date.now() - stat.mtimeMs > SETTLED_MS) this.#kept.set(directory, names);
@@ -122,6 +120,14 @@ export class Listing {
     }
     return paths.sort(byCodeUnit).slice(0, limit);
   }
+}
+
+/** An entry under the name that it has in paths, where it has one. */
+function namedByPath({ name, kind }: DirectoryEntry): Names['names'] {
+  if (kind !== 'file' && kind !== 'directory') return [];
+  const key = pathOfFileName(name);
+  if (key === undefined) return [];
+  return [kind === 'directory' ? { key: `${key}/`, directory: true } : { key, directory: false }];
 }
 
 /** The first name that can matter: the one that leads to `after` or to the prefix, whichever is further on. */
