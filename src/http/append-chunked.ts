@@ -7,7 +7,7 @@ import type { Exchange, HttpContext, StreamHandler } from './context.js';
 import { LineJoiner } from './line-joiner.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
-import { baseFields, positionFields } from './stream-fields.js';
+import { positionFields } from './stream-fields.js';
 
 /**
  * `PUT` or `POST` with `?verb=append`: an appender session over a request body. Bytes are appended as they arrive (to
@@ -16,14 +16,14 @@ import { baseFields, positionFields } from './stream-fields.js';
  */
 export const appendChunked: StreamHandler = async (exchange) => {
   requireMethod(exchange, 'PUT', 'POST');
-  const { req, res, route, context } = exchange;
+  const { req, res, route, context, base } = exchange;
   const session = await acquireSession(context, route, req.headers['content-type']);
   req.setTimeout(0);
   warnOfRequestTimeout(req, context);
   // There are no pings in a request body: TCP has to notice a peer that is gone.
   req.socket.setKeepAlive(true, context.limits.heartbeatIntervalMs);
   const { offset, closed } = await receive(exchange, session);
-  res.writeHead(204, [...baseFields, 'Cache-Control', 'no-store', ...positionFields({ offset, closed })]).end();
+  res.writeHead(204, [...base, 'Cache-Control', 'no-store', ...positionFields({ offset, closed })]).end();
 };
 
 /** Appends the body. Answers when it has ended, for whatever reason, and all of it that came is durable. */

@@ -6,11 +6,10 @@ import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { StreamHandler } from './context.js';
-import { baseFields, sameOriginFields } from './stream-fields.js';
 
 /** `POST`: appends the body, closes the stream, or both in one step (Durable Streams, sections 5.2 and 5.3). */
 export const append: StreamHandler = async (exchange) => {
-  const { req, res, route, context } = exchange;
+  const { req, res, route, context, base } = exchange;
   const request = parseAppend(req);
   const body = await readBody(req, context.limits.bodyBytesMax);
   // Without a body its type is nobody's concern (section 5.2).
@@ -28,7 +27,7 @@ export const append: StreamHandler = async (exchange) => {
   const appended = await context.store.append(route.stream, request);
   // With a producer, 204 says that nothing new was appended (section 5.2.1).
   const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
-  const fields = appendedFields(req, appended);
+  const fields = appendedFields(base, appended);
   if (status === 200) fields.push('Content-Length', '0');
   res.writeHead(status, fields);
   res.end();
@@ -59,12 +58,8 @@ async function jsonLines({ route, context }: Parameters<StreamHandler>[0], body:
   throw new MillraceError('EMPTY_APPEND', 'The array is empty: send at least one message.');
 }
 
-function appendedFields(req: IncomingMessage, appended: Appended): string[] {
-  const fields = [
-    'Stream-Next-Offset',
-    formatOffset(appended.offset),
-    ...(req.headers.origin === undefined ? sameOriginFields : baseFields),
-  ];
+function appendedFields(base: readonly string[], appended: Appended): string[] {
+  const fields = ['Stream-Next-Offset', formatOffset(appended.offset), ...base];
   if (appended.closed) fields.push('Stream-Closed', 'true');
   if (appended.producer !== undefined) {
     fields.push('Producer-Epoch', String(appended.producer.epoch), 'Producer-Seq', String(appended.producer.seq));

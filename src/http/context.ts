@@ -55,6 +55,8 @@ export interface Exchange<R extends Route = Route> {
   readonly res: ServerResponse;
   readonly route: R;
   readonly context: HttpContext;
+  /** The fields that the response begins with (base-fields.ts), whatever it is. */
+  readonly base: readonly string[];
 }
 
 /** Answers a request. What it throws becomes a problem response, or cuts the connection once headers are sent. */

@@ -8,10 +8,10 @@ import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { readBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
 import { publicStreamPath, requestTarget } from './route.js';
-import { baseFields, positionFields } from './stream-fields.js';
+import { positionFields } from './stream-fields.js';
 
 /** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
-export const create: StreamHandler = async ({ req, res, route, context }) => {
+export const create: StreamHandler = async ({ req, res, route, context, base }) => {
   const { headers } = req;
   const contentType = parseContentType(headers['content-type']);
   const options: { -readonly [K in keyof CreateOptions]: CreateOptions[K] } = parseLifetime(headers);
@@ -26,7 +26,7 @@ export const create: StreamHandler = async ({ req, res, route, context }) => {
   }
   const { created, info } = await context.store.create(route.stream, options);
   const fields = [
-    ...baseFields,
+    ...base,
     'Content-Type',
     info.contentType,
     'Content-Length',

@@ -1,6 +1,7 @@
 import { MillraceError } from '../errors.js';
 import { append } from './append.js';
 import { appendChunked } from './append-chunked.js';
+import { preflightFields } from './base-fields.js';
 import type { Exchange, MillraceHandler, StreamHandler } from './context.js';
 import { create } from './create.js';
 import { remove } from './delete.js';
@@ -14,7 +15,6 @@ import { longPoll } from './long-poll.js';
 import { read } from './read.js';
 import { requireMethod } from './respond.js';
 import type { MillraceRoute, StreamRoute, SubscriptionRoute } from './route.js';
-import { preflightHeaders } from './security-headers.js';
 import { sse } from './sse.js';
 import { subscriptions } from './subscriptions.js';
 import { upgradeRequired } from './upgrade-required.js';
@@ -24,9 +24,9 @@ import { upgradeRequired } from './upgrade-required.js';
  * Errors: `METHOD_NOT_ALLOWED`, `NOT_FOUND`, `INVALID_REQUEST`, `UPGRADE_REQUIRED`, `SHUTTING_DOWN`.
  */
 export function dispatch(exchange: Exchange): void | Promise<void> {
-  const { route, res, context } = exchange;
+  const { route, req, res, context } = exchange;
   if (route.method === 'OPTIONS') {
-    res.writeHead(204, preflightHeaders).end();
+    res.writeHead(204, [...preflightFields(req, res)]).end();
     return;
   }
   // Health is for those who have to know that the server is going down.

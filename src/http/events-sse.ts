@@ -4,9 +4,10 @@ import { MillraceError } from '../errors.js';
 import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
 import { encodeChunk } from '../wire/chunked.js';
 import { encodeSseEvent, positionOfEventId, SSE_HEARTBEAT, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
+import { baseFields } from './base-fields.js';
+import { type Exchange, SILENT } from './context.js';
 import { EncodedEvents } from './encoded-events.js';
-import { refuseRequest } from './problem.js';
-import { baseHeaders } from './security-headers.js';
+import { sendProblem } from './problem.js';
 
 /** Options of {@link sendEvents}. */
 export interface SendEventsOptions {
@@ -51,13 +52,27 @@ const chunked = {
  *
  * Resolves when the response is over. Never rejects.
  */
-export async function sendEvents(
+export function sendEvents(
   request: IncomingMessage,
   response: ServerResponse,
   hub: Hub,
-  channels: string | Pattern | readonly (string | Pattern)[],
+  channels: Channels,
   options: SendEventsOptions = {},
 ): Promise<void> {
+  const base = baseFields(request, response);
+  return serveEvents({ req: request, res: response, base }, hub, channels, options);
+}
+
+type Channels = string | Pattern | readonly (string | Pattern)[];
+
+/** The same for a response whose first fields are known. */
+export async function serveEvents(
+  exchange: Pick<Exchange, 'req' | 'res' | 'base'>,
+  hub: Hub,
+  channels: Channels,
+  options: SendEventsOptions,
+): Promise<void> {
+  const { req: request, res: response, base } = exchange;
   const { label = 'message', maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap', signal } = options;
   const lastEventId = options.lastEventId ?? singleHeader(request.headers['last-event-id']);
   let subscription: HubSubscription<HubEvent>;
@@ -71,20 +86,23 @@ export async function sendEvents(
     if (response.destroyed) subscription.close();
     await subscription.ready;
   } catch (error) {
-    if (!response.destroyed) refuseRequest(request, response, error);
+    if (!response.destroyed) sendProblem({ ...exchange, context: { log: SILENT } }, error);
     return;
   }
   if (response.destroyed) return;
 
   request.socket.setTimeout(0);
   if (request.socket instanceof Socket) request.socket.setNoDelay(true);
-  response.writeHead(200, {
-    ...baseHeaders,
-    'Content-Type': 'text/event-stream',
+  response.writeHead(200, [
+    ...base,
+    'Content-Type',
+    'text/event-stream',
     // Nothing in between may keep it, change it, or hold it back (the last is nginx's own).
-    'Cache-Control': 'no-cache, no-store, no-transform',
-    'X-Accel-Buffering': 'no',
-  });
+    'Cache-Control',
+    'no-cache, no-store, no-transform',
+    'X-Accel-Buffering',
+    'no',
+  ]);
   response.flushHeaders();
   const output = openOutput(response, label);
   output.comment(lastEventId === undefined ? greeting(subscription.position) : SSE_SUBSCRIBED);

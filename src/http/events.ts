@@ -3,10 +3,9 @@ import type { Hub, Pattern } from '../hub/index.js';
 import type { SseLabel } from '../wire/events.js';
 import { readBody } from './body.js';
 import type { HttpContext, MillraceHandler } from './context.js';
-import { sendEvents } from './events-sse.js';
+import { serveEvents } from './events-sse.js';
 import { serveEventSocket } from './events-websocket.js';
 import { requireMethod } from './respond.js';
-import { baseHeaders } from './security-headers.js';
 import type { MillraceUpgrade } from './upgrade.js';
 
 /** How many `channel` and `pattern` parameters one URL may have. */
@@ -24,7 +23,7 @@ export const events: MillraceHandler = async (exchange) => {
   // An `EventSource` comes back with the same URL: then its header knows better.
   const lastEventId = req.headers['last-event-id'] === undefined ? route.query.get('lastEventId') : null;
   try {
-    await sendEvents(req, res, hub, targets, {
+    await serveEvents(exchange, hub, targets, {
       ...limitsOf(context),
       signal: stop.signal,
       label: labelOf(route.query),
@@ -56,13 +55,13 @@ export const eventSocket: MillraceUpgrade = async ({ route, context, socket, acc
  */
 export const publish: MillraceHandler = async (exchange) => {
   requireMethod(exchange, 'POST');
-  const { req, res, route, context } = exchange;
+  const { req, res, route, context, base } = exchange;
   const hub = requireHub(context);
   const channels = route.query.getAll('channel');
   if (channels.length === 0 || channels.length > CHANNELS_PER_REQUEST_MAX) throw channelsMissing();
   const body = await readBody(req, context.limits.bodyBytesMax);
   await hub.publish(channels, messageOf(body, req.headers['content-type']));
-  res.writeHead(204, baseHeaders).end();
+  res.writeHead(204, [...base]).end();
 };
 
 function messageOf(body: Buffer, contentType = 'application/json'): unknown {

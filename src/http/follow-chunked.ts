@@ -7,7 +7,6 @@ import { sendLive } from './live-response.js';
 import { startOffset } from './read.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
-import { baseFields } from './stream-fields.js';
 
 /** `GET ?live=raw`: the bytes from an offset on (default: the beginning), then live until the stream is closed. */
 export const liveRaw: StreamHandler = async (exchange) => {
@@ -25,7 +24,7 @@ export const followChunked: StreamHandler = async (exchange) => {
 };
 
 async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appender'): Promise<void> {
-  const { res, route, context } = exchange;
+  const { res, route, context, base } = exchange;
   const offset = followOffset(route);
   const stream = await context.follow.open(route.stream);
   if (res.destroyed) return stream.release();
@@ -39,7 +38,7 @@ async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appen
     format: raw,
     until,
     graceMs: graceMs(exchange),
-    headers: liveFields(info),
+    headers: liveFields(base, info),
   });
 }
 
@@ -64,9 +63,9 @@ function wantsResume(route: StreamRoute): boolean {
 }
 
 /** Fields of a response that follows a stream. A JSON stream goes out as its lines. */
-function liveFields(info: StreamInfo): string[] {
+function liveFields(base: readonly string[], info: StreamInfo): string[] {
   return [
-    ...baseFields,
+    ...base,
     'Content-Type',
     info.json ? 'application/x-ndjson' : info.contentType,
     'Cache-Control',

@@ -7,7 +7,7 @@ import { drained } from './drained.js';
 import { parseRange } from './range.js';
 import { read, readTail } from './read.js';
 import type { StreamRoute } from './route.js';
-import { baseFields, positionFields } from './stream-fields.js';
+import { positionFields } from './stream-fields.js';
 
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
 export const get: StreamHandler = async (exchange) => {
@@ -25,14 +25,14 @@ export const get: StreamHandler = async (exchange) => {
  * `Range` and `If-None-Match` count. Errors: `OFFSET_OUT_OF_RANGE`, `RANGE_NOT_SATISFIABLE`.
  */
 export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamInfo, from: number): Promise<void> {
-  const { req, res, context } = exchange;
+  const { req, res, context, base } = exchange;
   const { tail } = info;
   if (from > tail) {
     throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
   }
   // The lines of a JSON stream are not the array that others get of it.
   const tag = `"${info.id}:${from}:${tail}${info.json ? ':lines' : ''}${info.closed ? ':c' : ''}"`;
-  const fields = [...baseFields, 'ETag', tag, 'Cache-Control', 'no-cache'];
+  const fields = [...base, 'ETag', tag, 'Cache-Control', 'no-cache'];
   if (matchesEntityTag(req.headers['if-none-match'], tag)) {
     res.writeHead(304, [...fields, ...positionFields({ offset: tail, upToDate: true, closed: info.closed })]).end();
     return;

@@ -6,13 +6,14 @@ import { createFollowEngine, type FollowEngineLimits, followEngineLimits } from 
 import type { Hub } from '../hub/index.js';
 import type { Store } from '../log/index.js';
 import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
+import { baseFields } from './base-fields.js';
 import { type HttpContext, type Live, type Log, SILENT } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
 import { type HttpLimits, httpLimits } from './limits.js';
 import { sendProblem } from './problem.js';
 import { isBelow, parseRoute, type Route } from './route.js';
-import { refusalHeaders } from './stream-fields.js';
+import { refusalFields } from './stream-fields.js';
 import { createUpgrade } from './upgrade.js';
 
 /** Options of {@link createHandler}. */
@@ -115,14 +116,20 @@ export function createHandler(options: HandlerOptions): Handler {
     responses.add(res);
     res.on('close', onClose);
     if (draining) res.shouldKeepAlive = false;
+    const base = baseFields(req, res);
     let route: Route | undefined;
     try {
       route = parseRoute(req, prefix, limits);
-      await dispatch({ req, res, context, route });
+      await dispatch({ req, res, context, route, base });
     } catch (error) {
       // A client that went away in the middle has nobody to tell.
       if (res.destroyed) log.debug({ err: error }, 'a client went away');
-      else sendProblem({ req, res, context, ...(route === undefined ? {} : { route }) }, error, refusalHeaders(error));
+      else
+        sendProblem(
+          { req, res, context, base, ...(route === undefined ? {} : { route }) },
+          error,
+          refusalFields(error),
+        );
     }
   };
 

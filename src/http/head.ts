@@ -1,11 +1,11 @@
 import type { StreamHandler } from './context.js';
-import { baseFields, positionFields } from './stream-fields.js';
+import { positionFields } from './stream-fields.js';
 
 /** `HEAD`: what is known of a stream, never from a cache (Durable Streams, section 5.5). */
-export const head: StreamHandler = async ({ res, route, context }) => {
+export const head: StreamHandler = async ({ res, route, context, base }) => {
   const info = await context.store.stat(route.stream);
   const fields = [
-    ...baseFields,
+    ...base,
     'Content-Type',
     info.contentType,
     'Cache-Control',

@@ -7,7 +7,7 @@ import { admit } from './live-response.js';
 import { sendProblem } from './problem.js';
 import { bodyOf, contentFields, type Range, rangeFields, rangeOf, requireOffset } from './read.js';
 import type { StreamRoute } from './route.js';
-import { baseFields, positionFields } from './stream-fields.js';
+import { positionFields } from './stream-fields.js';
 import { streamGone } from './stream-gone.js';
 
 /**
@@ -78,15 +78,15 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
 }
 
 function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Array): void {
-  const { req, res, route } = exchange;
-  const fields = rangeFields(req, range);
+  const { res, route } = exchange;
+  const fields = rangeFields(exchange, range);
   if (!range.closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
   res.writeHead(200, [...fields, ...contentFields(range.info, body)]);
   res.end(body);
 }
 
-function sendNothing({ res, route }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
-  const fields = [...baseFields, ...positionFields({ offset, upToDate: true, closed }), 'Cache-Control', 'no-store'];
+function sendNothing({ res, route, base }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
+  const fields = [...base, ...positionFields({ offset, upToDate: true, closed }), 'Cache-Control', 'no-store'];
   if (!closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
   res.writeHead(204, fields).end();
 }

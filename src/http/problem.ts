@@ -1,8 +1,9 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type ErrorCode, isMillraceError } from '../errors.js';
+import { baseFields } from './base-fields.js';
 import { type Log, SILENT } from './context.js';
 import type { Route, StreamVerb } from './route.js';
-import { baseHeaders } from './security-headers.js';
+import type { Fields } from './stream-fields.js';
 
 /** An error as `application/problem+json` (RFC 9457) with Millrace's stable `code`. */
 export interface Problem {
@@ -119,8 +120,8 @@ export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem 
 }
 
 /** Answers with a problem. After the headers are out it can only cut the connection, so that the client notices. */
-export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderFields = {}): void {
-  const { req, res } = exchange;
+export function sendProblem(exchange: Exchange, error: unknown, fields: readonly string[] = []): void {
+  const { req, res, base } = exchange;
   const problem = toProblem(
     error,
     exchange.context.log,
@@ -132,12 +133,13 @@ export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderF
   }
   const body = Buffer.from(`${JSON.stringify(problem)}\n`);
   try {
-    res.writeHead(problem.status, {
-      ...baseHeaders,
-      ...problemHeaders(problem),
-      ...headers,
-      'Content-Length': body.length,
-    });
+    res.writeHead(problem.status, [
+      ...base,
+      ...problemFields(problem),
+      ...fields,
+      'Content-Length',
+      String(body.length),
+    ]);
     res.end(body);
   } catch (failure) {
     // There is nobody above who could do anything about it, and one request must not end the process.
@@ -150,7 +152,7 @@ export function sendProblem(exchange: Exchange, error: unknown, headers: HeaderF
 
 /** Answers a request that no handler can take with the problem that an error is. Nothing is logged. */
 export function refuseRequest(req: IncomingMessage, res: ServerResponse, error: unknown): void {
-  sendProblem({ req, res, context: { log: SILENT } }, error);
+  sendProblem({ req, res, context: { log: SILENT }, base: baseFields(req, res) }, error);
 }
 
 /**
@@ -168,21 +170,18 @@ function linger(req: IncomingMessage): void {
 const LINGER_MS = 2_000;
 
 /** The header fields of a problem response. */
-function problemHeaders(problem: Problem): Record<string, string> {
-  return {
-    'Content-Type': 'application/problem+json',
-    'Cache-Control': 'no-store',
-    ...(problem.status === 503 ? { 'Retry-After': '1' } : {}),
-  };
+function problemFields(problem: Problem): Fields {
+  const fields = ['Content-Type', 'application/problem+json', 'Cache-Control', 'no-store'];
+  if (problem.status === 503) fields.push('Retry-After', '1');
+  return fields;
 }
-
-type HeaderFields = Readonly<Record<string, string | number>>;
 
 /** The part of an exchange that a problem needs: there may be no route yet. */
 interface Exchange {
   readonly req: IncomingMessage;
   readonly res: ServerResponse;
   readonly context: { readonly log: Log };
+  readonly base: readonly string[];
   readonly route?: Route;
 }
 

@@ -7,7 +7,7 @@ import { OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import type { StreamRoute } from './route.js';
-import { baseFields, type Fields, positionFields } from './stream-fields.js';
+import { type Fields, positionFields } from './stream-fields.js';
 
 /** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
 const CACHE_SECONDS_MAX = 60;
@@ -15,14 +15,14 @@ const STALE_SECONDS = 300;
 
 /** `GET`: what there is from an offset on (Durable Streams, section 5.6). */
 export const read: StreamHandler = async (exchange) => {
-  const { req, res, route, context } = exchange;
+  const { req, res, route, context, base } = exchange;
   const start = startOffset(route.query) ?? 0;
   const { store, limits } = context;
   if (start === OFFSET_NOW) {
     const info = await readTail(store, route.stream);
     const body = bodyOf(info, EMPTY);
     res.writeHead(200, [
-      ...baseFields,
+      ...base,
       ...positionFields({ offset: info.tail, upToDate: true, closed: info.closed }),
       'Cache-Control',
       'no-store',
@@ -37,7 +37,7 @@ export const read: StreamHandler = async (exchange) => {
   // piece is sent piece by piece, in constant memory.
   const range: Range = { info, start, next: info.tail, data: first.data, upToDate: true, closed: info.closed };
   if (matchesEntityTag(req.headers['if-none-match'], entityTag(range))) {
-    res.writeHead(304, rangeFields(req, range)).end();
+    res.writeHead(304, rangeFields(exchange, range)).end();
     return;
   }
   if (first.next < info.tail) {
@@ -45,15 +45,15 @@ export const read: StreamHandler = async (exchange) => {
     return;
   }
   const body = bodyOf(info, first.data);
-  res.writeHead(200, [...rangeFields(req, range), ...contentFields(info, body)]);
+  res.writeHead(200, [...rangeFields(exchange, range), ...contentFields(info, body)]);
   res.end(body);
 };
 
 /** Sends a range of which only the beginning, up to `from`, has been read. */
 async function sendPieces(exchange: Exchange<StreamRoute>, range: Range, from: number): Promise<void> {
-  const { req, res, context } = exchange;
+  const { res, context } = exchange;
   const { info, start, next: to } = range;
-  const fields = [...rangeFields(req, range), 'Content-Type', info.contentType];
+  const fields = [...rangeFields(exchange, range), 'Content-Type', info.contentType];
   if (!info.json) fields.push('Content-Length', String(to - start));
   res.writeHead(200, fields);
   const gone = new AbortController();
@@ -133,9 +133,9 @@ export function contentFields(info: StreamInfo, body: Uint8Array): Fields {
 }
 
 /** Fields that a range of a stream has in every answer, also in one without a body. */
-export function rangeFields(req: IncomingMessage, range: Range): Fields {
+export function rangeFields({ req, base }: Pick<Exchange, 'req' | 'base'>, range: Range): Fields {
   return [
-    ...baseFields,
+    ...base,
     ...positionFields({ offset: range.next, upToDate: range.upToDate, closed: range.closed }),
     'ETag',
     entityTag(range),

@@ -1,6 +1,5 @@
 import { MillraceError } from '../errors.js';
 import type { Exchange } from './context.js';
-import { baseHeaders } from './security-headers.js';
 
 /** Refuses other methods with `METHOD_NOT_ALLOWED`, naming those that work in `Allow`. */
 export function requireMethod(exchange: Exchange, ...methods: readonly string[]): void {
@@ -15,11 +14,14 @@ export function requireMethod(exchange: Exchange, ...methods: readonly string[])
 /** A small JSON answer that must not be cached. */
 export function sendJson(exchange: Exchange, status: number, body: object): void {
   const bytes = Buffer.from(`${JSON.stringify(body)}\n`);
-  exchange.res.writeHead(status, {
-    ...baseHeaders,
-    'Content-Type': 'application/json',
-    'Cache-Control': 'no-store',
-    'Content-Length': bytes.length,
-  });
+  exchange.res.writeHead(status, [
+    ...exchange.base,
+    'Content-Type',
+    'application/json',
+    'Cache-Control',
+    'no-store',
+    'Content-Length',
+    String(bytes.length),
+  ]);
   exchange.res.end(bytes);
 }

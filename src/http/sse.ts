@@ -6,15 +6,14 @@ import { encodeSseData, formatSseControl, type SseEncoding, sseEncodingOf } from
 import type { StreamHandler } from './context.js';
 import { sendLive } from './live-response.js';
 import { requireOffset } from './read.js';
-import { baseFields } from './stream-fields.js';
 
 /** `GET ?live=sse`: what there is from an offset on, then all that comes, as events (Durable Streams, section 5.8). */
 export const sse: StreamHandler = async (exchange) => {
-  const { route, context } = exchange;
+  const { route, context, base } = exchange;
   const asked = requireOffset(route.query);
   const opened = await context.follow.open(route.stream);
   const encoding = sseEncodingOf(opened.info);
-  const headers = [...baseFields, 'Content-Type', 'text/event-stream', 'Cache-Control', 'no-cache'];
+  const headers = [...base, 'Content-Type', 'text/event-stream', 'Cache-Control', 'no-cache'];
   if (encoding === 'base64') headers.push('Stream-SSE-Data-Encoding', 'base64');
   sendLive(exchange, opened, {
     headers,

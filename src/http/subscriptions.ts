@@ -20,7 +20,6 @@ import { requestOrigin } from './create.js';
 import { toProblem } from './problem.js';
 import { requireMethod, sendJson } from './respond.js';
 import { publicStreamPath, type SubscriptionRoute } from './route.js';
-import { baseFields } from './stream-fields.js';
 
 /** Longest id of a subscription. */
 export const SUBSCRIPTION_ID_LENGTH_MAX = 256;
@@ -59,7 +58,7 @@ async function sendKeys(exchange: SubscriptionExchange, manager: SubscriptionMan
   requireMethod(exchange, 'GET', 'HEAD');
   const body = Buffer.from(JSON.stringify({ keys: (await manager.keys()).publicKeys }));
   exchange.res.writeHead(200, [
-    ...baseFields,
+    ...exchange.base,
     'Content-Type',
     'application/jwk-set+json',
     'Cache-Control',
@@ -262,8 +261,8 @@ function bearerToken(exchange: SubscriptionExchange): string | undefined {
   return /^Bearer +(\S+)$/i.exec(exchange.req.headers.authorization ?? '')?.[1];
 }
 
-function sendEmpty({ res }: SubscriptionExchange): void {
-  res.writeHead(204, [...baseFields, 'Cache-Control', 'no-store']).end();
+function sendEmpty({ res, base }: SubscriptionExchange): void {
+  res.writeHead(204, [...base, 'Cache-Control', 'no-store']).end();
 }
 
 /** Errors of this API have a shape of their own: `{ error: { code, message, … } }` (section 7). */

@@ -3,12 +3,12 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { MillraceError } from '../errors.js';
 import { appendWebSocket } from './append-websocket.js';
+import { baseFields } from './base-fields.js';
 import type { Exchange, HttpContext } from './context.js';
 import { eventSocket } from './events.js';
 import { followWebSocket, liveWebSocket } from './follow-websocket.js';
 import { sendProblem } from './problem.js';
 import { type MillraceRoute, parseRoute, type Route, type StreamRoute } from './route.js';
-import { baseHeaders } from './security-headers.js';
 import { WS_CLOSE_TIMEOUT_MS } from './websocket-close.js';
 
 /** A request to upgrade to WebSocket that was not answered yet. */
@@ -48,9 +48,6 @@ export function createUpgrade(
     handleProtocols: (_, req) => chosen.get(req) ?? false,
     closeTimeout: WS_CLOSE_TIMEOUT_MS,
   } as ConstructorParameters<typeof WebSocketServer>[0]);
-  server.on('headers', (headers) => {
-    for (const [name, value] of Object.entries(baseHeaders)) headers.push(`${name}: ${value}`);
-  });
 
   return (req, socket, head) => {
     // Until `ws` takes over nobody else listens, and an unheard error would end the process.
@@ -89,7 +86,7 @@ export function createUpgrade(
             response = res;
             // A response like others: what closes the server waits for it.
             res.once('close', context.track({ stop() {}, abort: () => res.destroy() }));
-            return { req, res: response, route, context };
+            return { req, res, route, context, base: baseFields(req, res) };
           },
         };
         exchange = made;
@@ -97,7 +94,8 @@ export function createUpgrade(
       } catch (error) {
         if (socket.destroyed) return;
         const res = response ?? respondOn(req, socket);
-        sendProblem({ req, res, context, ...(exchange === undefined ? {} : { route: exchange.route }) }, error);
+        const base = baseFields(req, res);
+        sendProblem({ req, res, context, base, ...(exchange === undefined ? {} : { route: exchange.route }) }, error);
       }
     })();
   };
@@ -155,7 +153,8 @@ function shuttingDown(): MillraceError {
 }
 
 function refuse(context: HttpContext, req: IncomingMessage, socket: Duplex, what: string): void {
-  sendProblem({ req, res: respondOn(req, socket), context }, new MillraceError('INVALID_HANDSHAKE', what));
+  const res = respondOn(req, socket);
+  sendProblem({ req, res, context, base: baseFields(req, res) }, new MillraceError('INVALID_HANDSHAKE', what));
 }
 
 /** A response on a socket that Node has already let go of for the upgrade. The connection ends after it. */
