@@ -1,5 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
 import { sourceFiles } from './source-files.js';
 
 /** A file longer than this holds more than one idea. */
@@ -33,6 +36,27 @@ describe('house style', () => {
       )
       .map((file) => file.path);
     expect(loose).toEqual([]);
+  });
+});
+
+describe('the linter', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'millrace-lint-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  const lint = (text: string) => {
+    const file = join(folder, 'example.ts');
+    writeFileSync(file, text);
+    const options = ['lint', '--vcs-enabled=false', `--config-path=${process.cwd()}`, file];
+    return spawnSync('node_modules/.bin/biome', options, { encoding: 'utf8' });
+  };
+
+  it('refuses signals that may be collected before they abort', () => {
+    expect(lint('export const { signal } = new AbortController();\n').status).toBe(0);
+    for (const raw of ['AbortSignal.any([])', 'AbortSignal.timeout(1000)']) {
+      const { status, stderr } = lint(`export const signal = ${raw};\n`);
+      expect(stderr).toContain('combineSignals');
+      expect(status).toBe(1);
+    }
   });
 });
 

@@ -26,7 +26,9 @@ export function start(name, options = {}) {
     /** The next message. */
     async answer() {
       const answered = new AbortController();
-      const signal = AbortSignal.any([answered.signal, AbortSignal.timeout(ANSWER_MS_MAX)]);
+      const { signal } = answered;
+      const late = () => answered.abort(new Error(`${name} did not answer within ${ANSWER_MS_MAX} ms`));
+      const timer = setTimeout(late, ANSWER_MS_MAX);
       const ended = once(child, 'exit', { signal }).then(([code]) => {
         throw new Error(`${name} ended with ${code} before it answered`);
       });
@@ -34,6 +36,7 @@ export function start(name, options = {}) {
         const [message] = await Promise.race([once(child, 'message', { signal }), ended]);
         return message;
       } finally {
+        clearTimeout(timer);
         ended.catch(() => {});
         answered.abort();
       }

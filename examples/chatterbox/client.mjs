@@ -17,7 +17,10 @@ const LEAVE_MS = 1_000;
 export async function chat({ address, lines, print, signal }) {
   const client = connect(address);
   const left = new AbortController();
-  const stop = AbortSignal.any([signal, left.signal]);
+  // Leaves when it is told to, and when the lines are over.
+  const leave = () => left.abort();
+  if (signal.aborted) leave();
+  else signal.addEventListener('abort', leave, { once: true });
   let next = lines.next();
   let talking = false;
 
@@ -32,7 +35,7 @@ export async function chat({ address, lines, print, signal }) {
         if (line.done) {
           call.end();
           await Promise.race([ended, sleep(LEAVE_MS, undefined, { ref: false })]);
-          left.abort();
+          leave();
           return;
         }
         next = lines.next();
@@ -45,10 +48,11 @@ export async function chat({ address, lines, print, signal }) {
 
   /** Who has nothing more to say need not wait for the server to be back. */
   const onLost = async () => {
-    if ((await next).done && !talking) left.abort();
+    if ((await next).done && !talking) leave();
   };
 
-  await follow({ open: () => client.chat(), talk, onLost, print, signal: stop });
+  await follow({ open: () => client.chat(), talk, onLost, print, signal: left.signal });
+  signal.removeEventListener('abort', leave);
   client.close();
 }
 

@@ -3,6 +3,7 @@ import { WebSocket } from 'ws';
 import { DEFAULT_CONNECT_TIMEOUT_MS } from '../client/index.js';
 import { type ErrorCode, errorCodes, isMillraceError, MillraceError } from '../errors.js';
 import { createHub, type HubEvent, type Pattern } from '../hub/index.js';
+import { combineSignals } from '../signals.js';
 
 /**
  * Where channels are: a broker (`redis://…`, any URL that `createHub` takes), or the hub of a Millrace server
@@ -62,17 +63,20 @@ function serverSource(base: URL): ChannelSource {
   };
   return {
     async publish(channel, message) {
+      const { signal, release } = combineSignals([], DEFAULT_CONNECT_TIMEOUT_MS);
       const request = {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
         body: JSON.stringify(message),
-        signal: AbortSignal.timeout(DEFAULT_CONNECT_TIMEOUT_MS),
+        signal,
       };
       try {
         const response = await fetch(place('publish', new URLSearchParams({ channel })), request);
         if (!response.ok) throw refused(response.status, await response.text());
       } catch (cause) {
         throw isMillraceError(cause) ? cause : unreachable(base, cause);
+      } finally {
+        release();
       }
     },
     follow(targets, onEvent, onReady, signal) {

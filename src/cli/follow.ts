@@ -1,5 +1,6 @@
 import { Command, Option } from 'commander';
 import { follow } from '../client/index.js';
+import { combineSignals } from '../signals.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
 import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.js';
@@ -26,11 +27,12 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
   const log = createLog(options);
   const interrupted = interruption();
   const output = new StandardOutput();
+  const ending = combineSignals([interrupted.signal, output.gone]);
   log.info({}, `following data at ${url} (ctrl-C to exit)`);
   const follower = follow(url, {
     live: options.live ?? false,
     onRetry: notesOfRetries(log),
-    signal: AbortSignal.any([interrupted.signal, output.gone]),
+    signal: ending.signal,
     ...(options.offset === undefined ? {} : { offset: options.offset }),
   });
   let bytes = 0;
@@ -42,8 +44,9 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
   } catch (error) {
     output.throwIfFailed();
     // Ctrl-C, and a reader like `head` that has seen enough, are ways to end well.
-    if (!interrupted.signal.aborted && !output.gone.aborted) throw error;
+    if (!ending.signal.aborted) throw error;
   } finally {
+    ending.release();
     interrupted.stop();
   }
   log.info({ offset: follower.offset }, `finished following (read ${bytes} bytes)`);

@@ -1,5 +1,6 @@
 import { Command } from 'commander';
 import type { HubEvent } from '../hub/index.js';
+import { combineSignals } from '../signals.js';
 import { channelsUrl, openChannels } from './channel-source.js';
 import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
@@ -44,13 +45,14 @@ async function subscribe(url: URL, names: readonly string[], options: SubscribeO
       Buffer.from(`${JSON.stringify(options.channels ? { channel: event.channel, message } : message)}\n`),
     );
   };
-  const signal = AbortSignal.any([interrupted.signal, output.gone]);
+  const { signal, release } = combineSignals([interrupted.signal, output.gone]);
   try {
     await channels.follow(targets, print, () => log.info({}, `subscribed at ${url} (ctrl-C to exit)`), signal);
   } catch (error) {
     output.throwIfFailed();
     if (!signal.aborted) throw error;
   } finally {
+    release();
     interrupted.stop();
     await channels.close();
   }

@@ -4,18 +4,25 @@ import { NOT_WAITING, type Waiter } from './wait-list.js';
 /** How a reader came to its end: by an error that all its calls then answer with, or without. */
 export type Ending = { readonly error: unknown } | 'ended';
 
+/** Whom {@link PendingReads} are for. */
+export interface Reader {
+  /** Reads wait for an event that will never come. */
+  onClosed(): void;
+  /** No read waits any more. */
+  onIdle(): void;
+}
+
 /** The `next()` calls of one reader that wait for an event, answered in the order in which they were made. */
 export class PendingReads<T> implements Waiter {
   slot = NOT_WAITING;
   readonly #cursor: Cursor<T>;
-  readonly #onClosed: () => void;
+  readonly #reader: Reader;
   /** Nearly always one: a plain array is twice as fast for it as a set. */
   #reads: PendingRead<T>[] = [];
 
-  /** `onClosed` is called when reads wait for an event that will never come. */
-  constructor(cursor: Cursor<T>, onClosed: () => void) {
+  constructor(cursor: Cursor<T>, reader: Reader) {
     this.#cursor = cursor;
-    this.#onClosed = onClosed;
+    this.#reader = reader;
   }
 
   get size(): number {
@@ -28,7 +35,10 @@ export class PendingReads<T> implements Waiter {
       if (signal !== undefined) {
         const onAbort = () => {
           this.#reads.splice(this.#reads.indexOf(read), 1);
-          if (this.#reads.length === 0) this.#cursor.list.waiters.delete(this);
+          if (this.#reads.length === 0) {
+            this.#cursor.list.waiters.delete(this);
+            this.#reader.onIdle();
+          }
           reject(signal.reason);
         };
         signal.addEventListener('abort', onAbort, { once: true });
@@ -49,7 +59,8 @@ export class PendingReads<T> implements Waiter {
         read.reject(error);
       }
     }
-    if (this.#reads.length > 0 && this.#cursor.list.closed) this.#onClosed();
+    if (this.#reads.length === 0) this.#reader.onIdle();
+    else if (this.#cursor.list.closed) this.#reader.onClosed();
     return this.#reads.length > 0;
   }
 

@@ -3,7 +3,7 @@ import { type Consumer, Consumption } from './consumption.js';
 import { Cursor } from './cursor.js';
 import type { EventList, Place } from './list.js';
 import { type Ending, PendingReads } from './pending-reads.js';
-import { listenWeakly } from './weak-listener.js';
+import { listenWeakly, type WeakListener } from './weak-listener.js';
 
 /** Options of a {@link Subscription}. */
 export interface SubscriptionOptions {
@@ -30,17 +30,20 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined>, Asy
   readonly #reads: PendingReads<T>;
   #consumption: Consumption<T> | undefined;
   #ending: Ending | undefined;
-  #unlisten: (() => void) | undefined;
+  #listener: WeakListener<Subscription<T>> | undefined;
 
   /** Made by `EventStream.subscribe()` and `Position.subscribe()`. */
   constructor(list: EventList<T>, place: Place<T>, options: SubscriptionOptions = {}) {
     this.#list = list;
     this.#cursor = new Cursor(list, place);
-    this.#reads = new PendingReads(this.#cursor, () => this.#end('ended'));
+    this.#reads = new PendingReads(this.#cursor, {
+      onClosed: () => this.#end('ended'),
+      onIdle: () => this.#holdWhileWaiting(),
+    });
     const { signal } = options;
     if (signal?.aborted) this.#end({ error: signal.reason });
     // Weakly, or a signal that outlives its readers would keep each of them, and all events since.
-    else if (signal) this.#unlisten = listenWeakly<Subscription<T>>(signal, this, Subscription.#abort);
+    else if (signal) this.#listener = listenWeakly<Subscription<T>>(signal, this, Subscription.#abort);
   }
 
   /** Whether an event can be had without waiting. */
@@ -69,7 +72,7 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined>, Asy
   next({ signal }: ReadOptions = {}): Promise<IteratorResult<T, undefined>> {
     if (this.#ending !== undefined) return answer(this.#ending);
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (this.#reads.size > 0) return this.#reads.add(signal);
+    if (this.#reads.size > 0) return this.#wait(signal);
     if (this.#cursor.ready) {
       try {
         return Promise.resolve({ done: false, value: this.#cursor.read() });
@@ -77,7 +80,7 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined>, Asy
         return Promise.reject(error);
       }
     }
-    if (!this.#list.closed) return this.#reads.add(signal);
+    if (!this.#list.closed) return this.#wait(signal);
     this.#end('ended');
     return answer('ended');
   }
@@ -104,11 +107,13 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined>, Asy
       const consumption = new Consumption(this.#cursor, consumer, (ending) => {
         signal?.removeEventListener('abort', onAbort);
         this.#consumption = undefined;
+        this.#holdWhileWaiting();
         if (ending === 'ended') resolve();
         else reject(ending.error);
         if (this.#list.closed && !this.#cursor.ready) this.#end('ended');
       });
       this.#consumption = consumption;
+      this.#holdWhileWaiting();
       signal?.addEventListener('abort', onAbort, { once: true });
       consumption.start();
     });
@@ -146,10 +151,23 @@ export class Subscription<T> implements AsyncIterableIterator<T, undefined>, Asy
     );
   }
 
+  #wait(signal: AbortSignal | undefined): Promise<IteratorResult<T, undefined>> {
+    const read = this.#reads.add(signal);
+    this.#holdWhileWaiting();
+    return read;
+  }
+
+  /** Whoever waits must hear of the abort, also when nothing but the signal refers to this reader and its stream any more. */
+  #holdWhileWaiting(): void {
+    if (this.#listener === undefined || this.#ending !== undefined) return;
+    const waiting = this.#reads.size > 0 || this.#consumption !== undefined;
+    this.#listener.held = waiting ? this : undefined;
+  }
+
   #end(ending: Ending): void {
     if (this.#ending !== undefined) return;
     this.#ending = ending;
-    this.#unlisten?.();
+    this.#listener?.stop();
     this.#cursor.release();
     this.#reads.end(ending);
     this.#consumption?.stop(ending);

@@ -2,6 +2,7 @@ import { lookup as resolve } from 'node:dns';
 import { request as requestHttp } from 'node:http';
 import { request as requestHttps } from 'node:https';
 import { isIP, type LookupFunction } from 'node:net';
+import { combineSignals } from '../signals.js';
 import { rejected, type WebhookTarget } from './webhook-url.js';
 
 /** Of a webhook's response no more than this is read. */
@@ -32,8 +33,8 @@ export function postWebhook(webhook: WebhookRequest): Promise<WebhookResponse> {
   const host = url.hostname.replace(/^\[|\]$/g, '');
   if (isIP(host) !== 0 && !allows(host)) return Promise.reject(rejected('at an address that is not allowed'));
   const request = url.protocol === 'https:' ? requestHttps : requestHttp;
-  const signal = AbortSignal.any([webhook.signal, AbortSignal.timeout(webhook.timeoutMs)]);
-  return new Promise((fulfil, reject) => {
+  const { signal, release } = combineSignals([webhook.signal], webhook.timeoutMs);
+  const answer = new Promise<WebhookResponse>((fulfil, reject) => {
     const outgoing = request(
       url,
       {
@@ -67,6 +68,7 @@ export function postWebhook(webhook: WebhookRequest): Promise<WebhookResponse> {
     outgoing.on('error', reject);
     outgoing.end(webhook.body);
   });
+  return answer.finally(release);
 }
 
 /** DNS as usual, but the answer is an error as soon as one address is not allowed. */

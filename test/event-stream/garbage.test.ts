@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { EventStream, type Position, type Subscription } from '../../src/event-stream/index.js';
-import { isGarbage } from './garbage-collector.js';
-import { countedSignal, microtasks } from './readers.js';
+import { done, EventStream, type Position, type Subscription } from '../../src/event-stream/index.js';
+import { collectGarbage, isGarbage } from '../garbage-collector.js';
+import { countedSignal, microtasks, readAll } from './readers.js';
 
 /** Publishes an event that can be watched, and enough others that its block is not the stream's newest. */
 function publishWatched(stream: EventStream<object>, bufferSize: number): WeakRef<object> {
@@ -98,6 +98,40 @@ describe('memory', () => {
     expect(await isGarbage(event)).toBe(true);
     // The finalizer runs in a task of its own.
     await expect.poll(listeners).toBe(0);
+  });
+
+  it.each<[string, (reader: Subscription<object>) => Promise<unknown>]>([
+    ['next', (reader) => reader.next()],
+    ['consume', (reader) => reader.consume(() => {})],
+    ['for await', (reader) => readAll(reader)],
+  ])('keeps a reader that waits in %s for its signal, when nothing else refers to its stream', async (_, wait) => {
+    const controller = new AbortController();
+    const outcome = wait(new EventStream<object>().subscribe({ signal: controller.signal })).catch((error) => error);
+    await collectGarbage();
+    controller.abort('enough');
+    expect(await outcome).toBe('enough');
+  });
+
+  it('keeps a reader for its signal no longer than it waits', async () => {
+    const { controller, signal, listeners } = countedSignal();
+    const stopWaiting = async () => {
+      const [answered, gaveUp, consumed] = [1, 2, 3].map(() => new EventStream<object>());
+      const readers = [answered, gaveUp, consumed].map((stream) => stream?.subscribe({ signal }));
+      const next = readers[0]?.next();
+      answered?.publish({});
+      await next;
+      const own = new AbortController();
+      const abandoned = readers[1]?.next({ signal: own.signal });
+      own.abort('own');
+      await expect(abandoned).rejects.toBe('own');
+      const consuming = readers[2]?.consume(() => done);
+      consumed?.publish({});
+      await consuming;
+      return readers.map((reader) => new WeakRef(reader as object));
+    };
+    for (const reader of await stopWaiting()) expect(await isGarbage(reader)).toBe(true);
+    await expect.poll(listeners).toBe(0);
+    expect(controller.signal.aborted).toBe(false);
   });
 
   it('keeps nothing for an abandoned reader that waited when its signal aborted', async () => {

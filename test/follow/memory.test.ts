@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { createFollowEngine } from '../../src/follow/index.js';
 import type { Store } from '../../src/log/index.js';
-import { isGarbage } from '../event-stream/garbage-collector.js';
+import { isGarbage } from '../garbage-collector.js';
 import { CollectingSink } from './collecting-sink.js';
 import { ScriptedStore } from './scripted-store.js';
 

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { WebSocket } from 'ws';
+import { combineSignals } from '../../src/signals.js';
 
 interface ServerMessage {
   readonly type: 'welcome' | 'ack' | 'error';
@@ -18,7 +19,7 @@ export class WebSocketSession {
 
   private constructor(socket: WebSocket) {
     this.#socket = socket;
-    this.#closed = once(socket, 'close', { signal: AbortSignal.timeout(20_000) });
+    this.#closed = once(socket, 'close', { signal: combineSignals([], 20_000).signal });
     socket.on('message', (data) => {
       this.#messages.push(JSON.parse(String(data)) as ServerMessage);
       for (const wake of this.#waiting.splice(0)) wake();

@@ -1,8 +1,10 @@
-import { createServer, type RequestListener } from 'node:http';
+import { createServer, type RequestListener, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { postWebhook, WEBHOOK_RESPONSE_BYTES_MAX } from '../../src/subscriptions/webhook.js';
 import { isLoopbackAddress, isPublicAddress } from '../../src/subscriptions/webhook-url.js';
+import { countedSignal } from '../event-stream/readers.js';
+import { collectGarbage } from '../garbage-collector.js';
 
 const closing: (() => void)[] = [];
 
@@ -84,5 +86,28 @@ describe('postWebhook', () => {
     const endless = await listen((_req, res) => res.write('{'));
     await expect(post(`http://127.0.0.1:${silent}/`, isLoopbackAddress, 100)).rejects.toThrow();
     await expect(post(`http://127.0.0.1:${endless}/`, isLoopbackAddress, 100)).rejects.toThrow();
+  });
+
+  test('keeps its time limit through a garbage collection, before an answer or in it', async () => {
+    const connected: ServerResponse[] = [];
+    const silent = await listen((_req, res) => connected.push(res));
+    const endless = await listen((_req, res) => {
+      res.write('{');
+      connected.push(res);
+    });
+    const posts = [silent, endless].map((port) => post(`http://127.0.0.1:${port}/`, isLoopbackAddress, 1000));
+    const outcomes = Promise.allSettled(posts);
+    await expect.poll(() => connected.length).toBe(2);
+    await collectGarbage();
+    const late = { status: 'rejected', reason: expect.objectContaining({ name: 'AbortError' }) };
+    expect(await outcomes).toEqual([late, late]);
+  });
+
+  test('leaves nothing behind on a signal that outlives it', async () => {
+    const { signal, listeners } = countedSignal();
+    const port = await listen((_req, res) => res.end());
+    const target = { url: new URL(`http://127.0.0.1:${port}/`), allows: isLoopbackAddress };
+    await postWebhook({ target, body: '', headers: {}, timeoutMs: 5000, signal });
+    expect(listeners()).toBe(0);
   });
 });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isMillraceError, MillraceError } from '../../errors.js';
+import { combineSignals } from '../../signals.js';
 import type { ChannelNames, ChannelSink, DriverConnection, DriverContext, DriverSubscription } from '../driver.js';
 import { hostAndPort, type NsqShared, nsqError } from './link.js';
 import { NsqNode } from './node.js';
@@ -224,15 +225,22 @@ export class NsqConnection implements DriverConnection {
   }
 
   async #askLookupd(address: string): Promise<[string, URL][]> {
-    const signal = AbortSignal.any([this.#end.signal, AbortSignal.timeout(this.#context.connectTimeoutMs)]);
-    const base = address.includes('://') ? address : `http://${address}`;
-    const response = await fetch(new URL('/nodes', base), { signal, redirect: 'error' });
-    if (!response.ok) throw new Error(`nsqlookupd answered ${response.status}`);
-    const { producers } = (await response.json()) as { producers: Producer[] };
+    const producers = await this.#askProducers(address.includes('://') ? address : `http://${address}`);
     return producers.map(({ broadcast_address: host, tcp_port: port, http_port: httpPort }) => [
       host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,
       httpBase(host, httpPort),
     ]);
+  }
+
+  async #askProducers(lookupd: string): Promise<Producer[]> {
+    const { signal, release } = combineSignals([this.#end.signal], this.#context.connectTimeoutMs);
+    try {
+      const response = await fetch(new URL('/nodes', lookupd), { signal, redirect: 'error' });
+      if (!response.ok) throw new Error(`nsqlookupd answered ${response.status}`);
+      return ((await response.json()) as { producers: Producer[] }).producers;
+    } finally {
+      release();
+    }
   }
 }
 

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { combineSignals } from '../../signals.js';
 
 /** How often nsqd is asked for its counts. */
 const POLL_MS = 2_000;
@@ -88,12 +89,20 @@ export class LossWatch {
   ): Promise<(ChannelCounts & { readonly topicDepth: number }) | undefined> {
     const url = new URL('/stats', this.#base);
     url.search = new URLSearchParams({ format: 'json', include_clients: 'false', topic, channel }).toString();
-    const signal = AbortSignal.any([this.#signal, AbortSignal.timeout(ANSWER_TIMEOUT_MS)]);
-    const response = await fetch(url, { signal, redirect: 'error' });
-    if (!response.ok) return undefined;
-    const { topics } = (await response.json()) as Statistics;
+    const topics = await this.#statistics(url);
     const counts = topics?.[0]?.channels?.find(({ channel_name }) => channel_name === channel);
     return counts && { ...counts, topicDepth: topics?.[0]?.depth ?? 0 };
+  }
+
+  async #statistics(url: URL): Promise<Statistics['topics']> {
+    const { signal, release } = combineSignals([this.#signal], ANSWER_TIMEOUT_MS);
+    try {
+      const response = await fetch(url, { signal, redirect: 'error' });
+      if (!response.ok) return null;
+      return ((await response.json()) as Statistics).topics;
+    } finally {
+      release();
+    }
   }
 }
 

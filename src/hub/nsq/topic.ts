@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Message, NSQDConnection } from 'nsqjs';
 import { isMillraceError, MillraceError } from '../../errors.js';
+import { combineSignals } from '../../signals.js';
 import type { ChannelSink, DriverSubscription } from '../driver.js';
 import { keepOpen, type Link, type NsqShared } from './link.js';
 import type { NsqNode } from './node.js';
@@ -60,7 +61,7 @@ export class NsqTopic implements DriverSubscription {
    */
   read(node: NsqNode): Promise<void> {
     const reader = {};
-    const signal = AbortSignal.any([this.#end.signal, node.ended]);
+    const { signal, release } = combineSignals([this.#end.signal, node.ended]);
     const tried = deferred<void>();
     const open = async () => {
       await node.tried;
@@ -79,6 +80,7 @@ export class NsqTopic implements DriverSubscription {
       else tried.resolve();
     };
     void keepOpen(open, signal, onFailure).then(() => {
+      release();
       tried.resolve();
       this.#shared.onRestored(reader);
     });

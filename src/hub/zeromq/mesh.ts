@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { MillraceError } from '../../errors.js';
+import { combineSignals } from '../../signals.js';
 import type { DriverContext } from '../driver.js';
 import {
   controlName,
@@ -179,9 +180,9 @@ export class MeshConnection extends ZeromqConnection {
       if (allHere()) over.abort();
     };
     // A peer that does not list this hub will never hear it, which may be meant so.
-    await sleep(FOUND_TIMEOUT_MS, undefined, { signal: AbortSignal.any([over.signal, this.end.signal]) }).catch(
-      () => {},
-    );
+    const { signal, release } = combineSignals([over.signal, this.end.signal]);
+    await sleep(FOUND_TIMEOUT_MS, undefined, { signal }).catch(() => {});
+    release();
     this.#onHearer = () => {};
   }
 

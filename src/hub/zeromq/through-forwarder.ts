@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../../errors.js';
+import { combineSignals } from '../../signals.js';
 import type { DriverContext } from '../driver.js';
 import { controlTopic, ZeromqConnection, type ZeromqConnectionOptions, zeromqError } from './connection.js';
 import type { ForwarderEndpoints } from './options.js';
@@ -81,19 +82,18 @@ export class ForwarderConnection extends ZeromqConnection {
    * back through the forwarder, all of them are in effect there, and publishing goes through too.
    */
   protected async settle(): Promise<void> {
-    const signal = AbortSignal.any([this.end.signal, this.#link.signal]);
     const topic = controlTopic(`probe/${this.hubId}/${++this.#probes}`);
     const answered = new AbortController();
+    const { signal, release } = combineSignals([this.end.signal, this.#link.signal, answered.signal]);
     const leave = this.follow(this.#subscriber, topic, () => answered.abort());
     try {
       while (!answered.signal.aborted) {
         signal.throwIfAborted();
         this.publisher.publish(topic, '');
-        await sleep(PROBE_INTERVAL_MS, undefined, { signal: AbortSignal.any([signal, answered.signal]) }).catch(
-          () => {},
-        );
+        await sleep(PROBE_INTERVAL_MS, undefined, { signal }).catch(() => {});
       }
     } finally {
+      release();
       leave();
     }
   }
