@@ -29,6 +29,13 @@ describe('house style', () => {
     expect(skipped).toEqual([]);
   });
 
+  it('says how long generated programs and texts are: by default they are a tenth of their `maxLength`', () => {
+    const silent = sourceFiles('test').filter(
+      ({ text }) => /from 'fast-check'/.test(text) && /maxLength: \d+(?!\d*,\s*size:)/.test(text),
+    );
+    expect(silent.map((file) => file.path)).toEqual([]);
+  });
+
   it('has no `any` in public types', () => {
     const loose = source
       .filter((file) =>

@@ -94,7 +94,7 @@ describe('follow', () => {
     let n = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+        fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40, size: 'max' }),
         fc.integer({ min: 16, max: 24 }),
         async (content, frameBytesMax) => {
           const url = `${server.url}/text-${n++}.txt`;

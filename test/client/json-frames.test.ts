@@ -38,8 +38,8 @@ describe('JsonFrames', () => {
     const message = fc.jsonValue({ maxDepth: 2 });
     fc.assert(
       fc.property(
-        fc.array(message, { maxLength: 20 }),
-        fc.array(fc.nat(400)),
+        fc.array(message, { maxLength: 20, size: 'max' }),
+        fc.array(fc.nat(400), { maxLength: 30, size: 'max' }),
         fc.integer({ min: 1, max: 50 }),
         (messages, cuts, max) => {
           const bytes = Buffer.from(messages.map((value) => `${JSON.stringify(value)}\n`).join(''));

@@ -107,7 +107,7 @@ describe('ReplayQueue', () => {
       welcomed: fc.boolean(),
     });
     fc.assert(
-      fc.property(fc.array(round, { minLength: 1, maxLength: 15 }), (rounds) => {
+      fc.property(fc.array(round, { minLength: 1, maxLength: 15, size: 'max' }), (rounds) => {
         const stream: number[] = [];
         const queue = new ReplayQueue();
         let state: Committed | undefined;

@@ -21,8 +21,8 @@ describe('TextPieces', () => {
   it('never splits a character, wherever the chunks are cut', () => {
     fc.assert(
       fc.property(
-        fc.string({ unit: 'binary', maxLength: 60 }),
-        fc.array(fc.nat(240), { maxLength: 12 }),
+        fc.string({ unit: 'binary', maxLength: 60, size: 'max' }),
+        fc.array(fc.nat(240), { maxLength: 12, size: 'max' }),
         (text, cuts) => {
           const bytes = new TextEncoder().encode(text);
           const parts = textOf(
@@ -55,14 +55,18 @@ describe('TextPieces', () => {
   it('gives the same as a decoder that is given everything at once, also for what is not UTF-8', () => {
     const byte = fc.oneof(fc.nat(255), fc.constantFrom(0xc2, 0xe2, 0xf0, 0xf5, 0x80, 0x9f));
     fc.assert(
-      fc.property(fc.array(byte, { maxLength: 40 }), fc.array(fc.nat(40), { maxLength: 12 }), (values, cuts) => {
-        const bytes = Uint8Array.from(values);
-        const parts = textOf(
-          bytes,
-          cuts.map((cut) => Math.min(cut, bytes.length)),
-        );
-        expect(parts.join('')).toBe(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
-      }),
+      fc.property(
+        fc.array(byte, { maxLength: 40, size: 'max' }),
+        fc.array(fc.nat(40), { maxLength: 12, size: 'max' }),
+        (values, cuts) => {
+          const bytes = Uint8Array.from(values);
+          const parts = textOf(
+            bytes,
+            cuts.map((cut) => Math.min(cut, bytes.length)),
+          );
+          expect(parts.join('')).toBe(new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes));
+        },
+      ),
     );
   });
 

@@ -63,8 +63,8 @@ describe('followers that join at any moment', () => {
   it('each get exactly the bytes from their offset on, whatever the interleaving', { timeout: 120_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(step, { minLength: 1, maxLength: 80 }),
-        fc.array(fc.nat(3), { minLength: 1, maxLength: 8 }),
+        fc.array(step, { minLength: 1, maxLength: 80, size: 'max' }),
+        fc.array(fc.nat(3), { minLength: 1, maxLength: 8, size: 'max' }),
         fc.record({ windowBytes: fc.integer({ min: 1, max: 300 }), chunkBytesMax: fc.integer({ min: 8, max: 100 }) }),
         async (steps, delays, limits) => {
           const store = createMemoryStore();
@@ -135,7 +135,7 @@ describe('followers of a store in which everything happens at the worst moment',
   it('each get exactly the bytes from their offset on', { timeout: 120_000 }, async () => {
     await fc.assert(
       fc.asyncProperty(
-        fc.array(instant, { minLength: 1, maxLength: 60 }),
+        fc.array(instant, { minLength: 1, maxLength: 60, size: 'max' }),
         fc.integer({ min: 1, max: 60 }),
         async (instants, windowBytes) => {
           const scripted = new ScriptedStore();

@@ -116,52 +116,56 @@ describe('runs of frames', () => {
     const frame: fc.Arbitrary<Frame> = fc.record({
       opcode: fc.constantFrom(BINARY, BINARY, BINARY, TEXT, PING),
       payload: fc.oneof(
-        { weight: 8, arbitrary: fc.uint8Array({ maxLength: 120 }).map((bytes) => Buffer.from(bytes)) },
+        { weight: 8, arbitrary: fc.uint8Array({ maxLength: 120, size: 'max' }).map((bytes) => Buffer.from(bytes)) },
         { weight: 1, arbitrary: fc.integer({ min: 126, max: 400 }).map((length) => Buffer.alloc(length, 'm')) },
       ),
-      mask: fc.uint8Array({ minLength: 4, maxLength: 4 }).map((bytes) => Buffer.from(bytes)),
+      mask: fc.uint8Array({ minLength: 4, maxLength: 4, size: 'max' }).map((bytes) => Buffer.from(bytes)),
     });
-    const frames = fc.array(frame, { maxLength: 30 }).map((all) =>
+    const frames = fc.array(frame, { maxLength: 30, size: 'max' }).map((all) =>
       // A control frame must be short.
       all.map((each) => (each.opcode === PING ? { ...each, payload: each.payload.subarray(0, 125) } : each)),
     );
     fc.assert(
-      fc.property(frames, fc.array(fc.integer({ min: 1, max: 600 }), { minLength: 1, maxLength: 40 }), (all, sizes) => {
-        const expected = all.map((each) => each.payload.toString('latin1'));
-        // Runs as they are, everything else by a receiver that takes one frame at a time.
-        const seen: string[] = [];
-        let other = Buffer.alloc(0);
-        let joined = 0;
-        const runs = new FrameRuns(PAYLOAD_BYTES_MAX, {
-          onRun: (payloads, count) => {
-            // Nothing may be under way in the other receiver.
-            expect(other.length).toBe(0);
-            const text = Buffer.from(payloads).toString('latin1');
-            const members = expected.slice(seen.length, seen.length + count);
-            expect(members.join('')).toBe(text);
-            seen.push(...members);
-            joined += count;
-          },
-          onOther: (bytes) => {
-            other = Buffer.concat([other, bytes]);
-            for (let parsed = parse(other); parsed !== undefined; parsed = parse(other)) {
-              seen.push(parsed.payload.toString('latin1'));
-              other = other.subarray(parsed.end);
-            }
-          },
-        });
-        const bytes = Buffer.concat(all.map(bytesOf));
-        for (let at = 0, index = 0; at < bytes.length; index++) {
-          const size = sizes[Math.min(index, sizes.length - 1)] as number;
-          runs.take(Buffer.from(bytes.subarray(at, at + size)));
-          at += size;
-        }
-        expect(seen).toEqual(expected);
-        expect(other.length).toBe(0);
-        if (sizes.length === 1 && (sizes[0] as number) >= bytes.length) {
-          expect(joined).toBe(all.filter((each) => each.opcode === BINARY && each.payload.length > 0).length);
-        }
-      }),
+      fc.property(
+        frames,
+        fc.array(fc.integer({ min: 1, max: 600 }), { minLength: 1, maxLength: 40, size: 'max' }),
+        (all, sizes) => {
+          const expected = all.map((each) => each.payload.toString('latin1'));
+          // Runs as they are, everything else by a receiver that takes one frame at a time.
+          const seen: string[] = [];
+          let other = Buffer.alloc(0);
+          let joined = 0;
+          const runs = new FrameRuns(PAYLOAD_BYTES_MAX, {
+            onRun: (payloads, count) => {
+              // Nothing may be under way in the other receiver.
+              expect(other.length).toBe(0);
+              const text = Buffer.from(payloads).toString('latin1');
+              const members = expected.slice(seen.length, seen.length + count);
+              expect(members.join('')).toBe(text);
+              seen.push(...members);
+              joined += count;
+            },
+            onOther: (bytes) => {
+              other = Buffer.concat([other, bytes]);
+              for (let parsed = parse(other); parsed !== undefined; parsed = parse(other)) {
+                seen.push(parsed.payload.toString('latin1'));
+                other = other.subarray(parsed.end);
+              }
+            },
+          });
+          const bytes = Buffer.concat(all.map(bytesOf));
+          for (let at = 0, index = 0; at < bytes.length; index++) {
+            const size = sizes[Math.min(index, sizes.length - 1)] as number;
+            runs.take(Buffer.from(bytes.subarray(at, at + size)));
+            at += size;
+          }
+          expect(seen).toEqual(expected);
+          expect(other.length).toBe(0);
+          if (sizes.length === 1 && (sizes[0] as number) >= bytes.length) {
+            expect(joined).toBe(all.filter((each) => each.opcode === BINARY && each.payload.length > 0).length);
+          }
+        },
+      ),
       { numRuns: 500 },
     );
   });
