@@ -1,4 +1,4 @@
-import { cp, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -11,6 +11,21 @@ import { createFileStore, type Store } from '../../src/log/index.js';
 let left: string;
 const made: string[] = [];
 const RECORDS = 6;
+
+/**
+ * A segment as version 1 wrote it, without the zeros that follow: the stream `a` with `1` and, by producer `p`, `2`; and
+ * `m`, of JSON, with one message, closed.
+ */
+const VERSION_1 =
+  'TUlMTFJKTkwBAAAAAAAAAAEAAAAAAAAAAQAAAAAAAADtMqjXpniDmnRl/BHQ/qsfAAAAAgAAAAAAAAAArRCuGCABAAAWqgN6rRCuGAEQAQABAAAAAAAA' +
+  'AAAAAABn9GcTogEQAAAAAAAAAAAAAQAAAO0yqNdhc1ItMzdMQ05jUmNLdXZZcdYAAAB7InBhdGgiOiJhIiwiaWQiOiJzUi0zN0xDTmNSY0t1dllxIiwi' +
+  'Y29udGVudFR5cGUiOiJhcHBsaWNhdGlvbi9vY3RldC1zdHJlYW0iLCJqc29uIjpmYWxzZSwiY3JlYXRlZEF0TXMiOjE3OTU2MjE5MDk2MDYsInRhaWwi' +
+  'OjEsImNsb3NlZCI6ZmFsc2UsInByb2R1Y2VycyI6W10sImZvcmtzIjowLCJzb2Z0RGVsZXRlZCI6ZmFsc2UsImxhc3RVc2VkTXMiOjE3OTU2MjE5MDk2' +
+  'MDZ9MWEAAAAMEi1bFqoDegICAQACAAAAAAABAAAAAACV9GcTogEQAAEAAAAAAAAAAQAAAO0yqNdhc1ItMzdMQ05jUmNLdXZZcQAAAAAAAAAAAAAAAAAA' +
+  'AAAAAAAAAADwvwEAcDIAAAAAAAAAGAEAALUPVnQMEi1bARABAAMAAAAAAAIAAAAAAKD0ZxOiARAAAAAAAAAAAAADAAAA7TKo121sd0VoZVBRNmRyeWNP' +
+  'dU1vzAAAAHsicGF0aCI6Im0iLCJpZCI6Imx3RWhlUFE2ZHJ5Y091TW8iLCJjb250ZW50VHlwZSI6ImFwcGxpY2F0aW9uL2pzb24iLCJqc29uIjp0cnVl' +
+  'LCJjcmVhdGVkQXRNcyI6MTc5NTYyMTkwOTY2NCwidGFpbCI6MywiY2xvc2VkIjp0cnVlLCJwcm9kdWNlcnMiOltdLCJmb3JrcyI6MCwic29mdERlbGV0' +
+  'ZWQiOmZhbHNlLCJsYXN0VXNlZE1zIjoxNzk1NjIxOTA5NjY0fXt9Cg==';
 
 beforeAll(async () => {
   const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
@@ -68,6 +83,10 @@ async function overwrite(file: string, position: number, bytes: Uint8Array): Pro
   await handle.close();
 }
 
+async function list(root: string, value: unknown): Promise<void> {
+  await writeFile(join(root, '.millrace/journal.json'), JSON.stringify(value));
+}
+
 async function contents(root: string): Promise<string> {
   const store: Store = await createFileStore({ root });
   try {
@@ -105,6 +124,8 @@ describe('a journal with', () => {
     const end = await recordsEnd(file);
     for (const bytes of [JOURNAL_GROWTH_BYTES + 5000, JOURNAL_GROWTH_BYTES - 1, end + 4]) {
       await resize(file, bytes);
+      // The file is listed when it has grown.
+      await list(root, { version: 1, lsn: 0, files: {} });
       await cp(file, `${root}-journal`);
       expect(await contents(root)).toBe('012345');
       await cp(`${root}-journal`, file);
@@ -179,6 +200,73 @@ describe('a journal with', () => {
     const file = await journalFile(root);
     await overwrite(file, 20, Buffer.from([1]));
     await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+  });
+
+  it('a file that is gone, or was cut where a step of its growth ends, keeps the store from starting', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+    const copied = `${root}-left`;
+    made.push(root, copied);
+    const store = await createFileStore({ root, flushIntervalMs: 3_600_000 });
+    await store.create('a');
+    await store.append('a', { data: Buffer.alloc(JOURNAL_GROWTH_BYTES, 'x') });
+    await store.append('a', { data: Buffer.from('the last') });
+    await cp(root, copied, { recursive: true });
+    await store.close();
+    const file = await journalFile(copied);
+    for (const bytes of [JOURNAL_GROWTH_BYTES, 0]) {
+      await resize(file, bytes);
+      await expect(createFileStore({ root: copied })).rejects.toMatchObject({
+        code: 'JOURNAL_CORRUPT',
+        details: { file, position: bytes },
+      });
+    }
+    await rm(file);
+    await expect(createFileStore({ root: copied })).rejects.toMatchObject({
+      code: 'JOURNAL_CORRUPT',
+      details: { file },
+    });
+    await mkdir(file);
+    await expect(createFileStore({ root: copied })).rejects.toMatchObject({
+      code: 'JOURNAL_CORRUPT',
+      details: { file },
+    });
+  });
+
+  it('the beginning of a file lost keeps the store from starting', async () => {
+    const root = await copy();
+    const file = await journalFile(root);
+    await overwrite(file, 0, Buffer.alloc(4096));
+    await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+  });
+
+  it('its list of files gone or damaged keeps the store from starting', async () => {
+    const root = await copy();
+    const file = join(root, '.millrace/journal.json');
+    await rm(file);
+    await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+    for (const text of ['', '{', '{"version":1,"lsn":0,"files":{"0000.journal":"x"}}']) {
+      await writeFile(file, text);
+      await expect(createFileStore({ root })).rejects.toMatchObject({ code: 'JOURNAL_CORRUPT', details: { file } });
+    }
+  });
+
+  it('segments of version 1, which has no list, is replayed, and gets one', async () => {
+    const root = await mkdtemp(join(tmpdir(), 'millrace-corrupt-'));
+    made.push(root);
+    await mkdir(join(root, '.millrace/journal'), { recursive: true });
+    const file = join(root, '.millrace/journal/0000.journal');
+    await writeFile(file, Buffer.from(VERSION_1, 'base64'));
+    await resize(file, JOURNAL_GROWTH_BYTES);
+    const store = await createFileStore({ root });
+    expect(await store.stat('m')).toMatchObject({ json: true, closed: true, tail: 3 });
+    expect(
+      (await store.append('a', { data: Buffer.from('2'), producer: { id: 'p', epoch: 0, seq: 0 } })).duplicate,
+    ).toBe(true);
+    await store.append('a', { data: Buffer.from('3') });
+    await store.close();
+    expect(await contents(root)).toBe('123');
+    const { files } = JSON.parse(await readFile(join(root, '.millrace/journal.json'), 'utf8'));
+    expect(files['0000.journal']).toBe(JOURNAL_GROWTH_BYTES);
   });
 
   it('a segment missing keeps the store from starting', async () => {

@@ -83,7 +83,7 @@ describe('a stream', () => {
     const kept = readdirSync(join(root, '.millrace'), { recursive: true, withFileTypes: true }).filter((entry) =>
       entry.isFile(),
     );
-    expect(kept.map(({ name }) => name).filter((name) => !name.endsWith('.journal') && name !== 'lock')).toEqual([]);
+    expect(kept.map(({ name }) => name).filter((name) => !/\.journal$|^journal\.json$|^lock$/.test(name))).toEqual([]);
     expect(readdirSync(root)).toEqual(['.millrace']);
   });
 });

@@ -111,9 +111,9 @@ describe('a segment header', () => {
   });
 
   it('is free when it is zeros, and invalid when it is anything else', () => {
-    expect(decodeSegmentHeader(Buffer.alloc(SEGMENT_HEADER_BYTES))).toEqual({ free: true, lsn: 0 });
-    expect(decodeSegmentHeader(Buffer.alloc(0))).toEqual({ free: true, lsn: 0 });
-    expect(decodeSegmentHeader(encodeFreeHeader(2 ** 40))).toEqual({ free: true, lsn: 2 ** 40 });
+    expect(decodeSegmentHeader(Buffer.alloc(SEGMENT_HEADER_BYTES))).toEqual({ free: true, version: 0, lsn: 0 });
+    expect(decodeSegmentHeader(Buffer.alloc(0))).toEqual({ free: true, version: 0, lsn: 0 });
+    expect(decodeSegmentHeader(encodeFreeHeader(2 ** 40))).toEqual({ free: true, version: 2, lsn: 2 ** 40 });
     const bytes = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096 });
     for (let at = 0; at < SEGMENT_HEADER_BYTES; at++) {
       const damaged = Buffer.from(bytes);

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { nodeFileSystem } from '../../src/log/file/file-system.js';
+import { Layout } from '../../src/log/file/layout.js';
 import { encodeSegmentHeader } from '../../src/log/file/record.js';
 import { findSegments, readRecords } from '../../src/log/file/segments.js';
 
@@ -30,8 +31,11 @@ describe('a journal segment that was used before', () => {
 
   // What an earlier use left behind the records is searched through for one that must not be there.
   it('is read in no time, whatever stream data it still holds', { timeout: 10_000 }, async () => {
-    writeFileSync(join(directory, '0000.journal'), Buffer.concat([header, forgedRecords(8 * 1024 * 1024)]));
-    const { segments } = await findSegments(nodeFileSystem, directory);
+    const layout = new Layout(directory);
+    mkdirSync(layout.journal, { recursive: true });
+    writeFileSync(layout.journalList, JSON.stringify({ version: 1, lsn: 0, files: {} }));
+    writeFileSync(join(layout.journal, '0000.journal'), Buffer.concat([header, forgedRecords(8 * 1024 * 1024)]));
+    const { segments } = await findSegments(nodeFileSystem, layout);
     let records = 0;
     expect(readRecords(nodeFileSystem, segments, () => records++)).toBe(0);
     expect(records).toBe(0);

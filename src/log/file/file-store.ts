@@ -72,7 +72,7 @@ export async function openFileStore(options: FileStoreOptions, fs: FileSystem): 
       places: new Places(fs, layout, files),
     };
     const { streams, start } = await recover(parts);
-    const journal = new Journal(fs, layout.journal, { segmentBytes, bytesMax }, streamNames, start);
+    const journal = await Journal.open(fs, layout, { segmentBytes, bytesMax }, streamNames, start);
     const medium = new FileMedium(
       parts,
       journal,

@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import { dirname } from 'node:path';
 
 const nodeConstants = fs.constants;
 
@@ -174,6 +175,26 @@ export async function syncDirectory(fs: FileSystem, path: string): Promise<void>
   } finally {
     fs.close(fd);
   }
+}
+
+/** Puts a small file in the place of the one before: there is always the old or the new one. Resolves when it is on the disk. */
+export async function replaceFile(fs: FileSystem, path: string, bytes: Uint8Array): Promise<void> {
+  const temporary = `${path}.new`;
+  const { O_WRONLY, O_CREAT, O_TRUNC, O_NOFOLLOW } = nodeConstants;
+  const fd = fs.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW);
+  try {
+    writeAll(fs, fd, bytes, 0);
+    await syncFile(fs, fd);
+  } finally {
+    fs.close(fd);
+  }
+  fs.rename(temporary, path);
+  await syncDirectory(fs, dirname(path));
+}
+
+/** All of a file; undefined where there is none. What is no file, a pipe above all, is not opened. */
+export function readSmallFile(fs: FileSystem, path: string): Buffer | undefined {
+  return fs.stat(path)?.kind === 'file' ? fs.readFile(path) : undefined;
 }
 
 /** Makes a directory where there is none; whether it made one. */

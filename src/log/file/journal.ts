@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import type { Step } from '../medium.js';
 import { diskError } from './disk-error.js';
 import { type FileSystem, SyncError, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
 import { type PlannedRecord, planRecords, type StreamNames } from './journal-batch.js';
+import { type JournalList, writeJournalList } from './journal-list.js';
+import type { Layout } from './layout.js';
 import {
   align,
   decodeSegmentHeader,
@@ -53,6 +55,8 @@ interface Slot {
 export interface JournalStart {
   readonly lsn: number;
   readonly segment: number;
+  /** The list of files as it stands. */
+  readonly listed: JournalList['files'] | undefined;
   /** Slot files that are there, with the segment they hold and wait to be flushed (0: free). */
   readonly slots: readonly { readonly path: string; readonly number: number; readonly bytes: number }[];
 }
@@ -63,7 +67,7 @@ export interface JournalStart {
  */
 export class Journal {
   readonly #fs: FileSystem;
-  readonly #directory: string;
+  readonly #layout: Layout;
   readonly #options: JournalOptions;
   readonly #names: StreamNames;
   readonly #slots: Slot[] = [];
@@ -80,15 +84,40 @@ export class Journal {
   #hasNewFile = false;
   #growing: Promise<void> | undefined;
   #lastSync: Promise<void> = Promise.resolve();
+  #lastList: Promise<void> = Promise.resolve();
   #arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
   /** Asked for when a segment is full: make what stands in it durable, then {@link release} it. */
   onFull: () => void = () => {};
   /** Asked for when all segments are full; resolves when one is free, rejects when that cannot be now. */
   onExhausted: () => Promise<void> = () => Promise.resolve();
 
-  constructor(fs: FileSystem, directory: string, options: JournalOptions, names: StreamNames, start: JournalStart) {
+  /** The journal, with its files listed. Errors of the operating system. */
+  static async open(
+    fs: FileSystem,
+    layout: Layout,
+    options: JournalOptions,
+    names: StreamNames,
+    start: JournalStart,
+  ): Promise<Journal> {
+    const journal = new Journal(fs, layout, options, names, start);
+    try {
+      await journal.#listFound(start.listed);
+    } catch (error) {
+      for (const slot of journal.#slots) fs.close(slot.fd);
+      throw diskError(error, 'The journal cannot be opened');
+    }
+    return journal;
+  }
+
+  private constructor(
+    fs: FileSystem,
+    layout: Layout,
+    options: JournalOptions,
+    names: StreamNames,
+    start: JournalStart,
+  ) {
     this.#fs = fs;
-    this.#directory = directory;
+    this.#layout = layout;
     this.#options = options;
     this.#names = names;
     this.#segment = start.segment;
@@ -215,10 +244,6 @@ export class Journal {
 
   async #sync(slot: Slot): Promise<void> {
     const lsn = this.lastLsn;
-    if (this.#hasNewFile) {
-      await syncDirectory(this.#fs, this.#directory);
-      this.#hasNewFile = false;
-    }
     await this.#syncFile(slot);
     this.#syncedLsn = Math.max(this.#syncedLsn, lsn);
     if (this.lastLsn === lsn) this.#unsynced = false;
@@ -328,6 +353,8 @@ export class Journal {
   async #cutToWholeSteps(slot: Slot): Promise<void> {
     if (slot.foundBytes <= slot.grown) return;
     try {
+      // What the list has must not be more than there is, at no moment.
+      await this.#list();
       this.#fs.truncate(slot.fd, slot.grown);
     } catch (error) {
       throw diskError(error, 'The journal cannot use a file again');
@@ -339,7 +366,7 @@ export class Journal {
   #addSlot(): Slot {
     let index = this.#slots.length;
     for (;;) {
-      const path = join(this.#directory, `${String(index).padStart(4, '0')}.journal`);
+      const path = join(this.#layout.journal, `${String(index).padStart(4, '0')}.journal`);
       if (this.#slots.some((slot) => slot.path === path)) {
         index++;
         continue;
@@ -388,6 +415,7 @@ export class Journal {
         await writeAllLarge(this.#fs, slot.fd, zeros, from);
         // How recovery tells a file that was cut: records are only where all of a step had been on the disk.
         await this.#syncFile(slot);
+        await this.#list(slot, to);
         slot.grown = to;
       } finally {
         this.#growing = undefined;
@@ -395,6 +423,36 @@ export class Journal {
     };
     this.#growing = grow();
     return this.#growing;
+  }
+
+  /** Before anything is written: from here on, what is missing is noticed. */
+  async #listFound(listed: JournalList['files'] | undefined): Promise<void> {
+    const found = this.#slots.filter(({ path, grown }) => grown > (listed?.[basename(path)] ?? 0));
+    // How long a killed process made them may be known to the page cache only.
+    for (const slot of found) await this.#syncFile(slot);
+    const isListed = listed !== undefined && found.every(({ grown }) => grown <= SEGMENT_HEADER_BYTES);
+    if (isListed) return;
+    this.#hasNewFile = found.length > 0;
+    await this.#list();
+  }
+
+  /** Makes the list of files say what is on the disk, with one that has just grown. One after the other. */
+  #list(grownSlot?: Slot, grownBytes = 0): Promise<void> {
+    const write = async () => {
+      if (this.#hasNewFile) {
+        await syncDirectory(this.#fs, this.#layout.journal);
+        this.#hasNewFile = false;
+      }
+      const files: Record<string, number> = {};
+      for (const slot of this.#slots) {
+        const bytes = slot === grownSlot ? grownBytes : slot.grown;
+        // A file in which there was never room for a record may be gone after a power cut.
+        if (bytes > SEGMENT_HEADER_BYTES) files[basename(slot.path)] = bytes;
+      }
+      await writeJournalList(this.#fs, this.#layout, { version: 1, lsn: this.#syncedLsn, files });
+    };
+    this.#lastList = this.#lastList.then(write, write);
+    return this.#lastList;
   }
 
   /**

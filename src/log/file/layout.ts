@@ -8,6 +8,7 @@ export class Layout {
   /** Everything that is Millrace's own. */
   readonly own: string;
   readonly journal: string;
+  readonly journalList: string;
   readonly metadata: string;
   readonly overflow: string;
   readonly expiring: string;
@@ -17,6 +18,7 @@ export class Layout {
     this.root = root;
     this.own = join(root, OWN_DIRECTORY);
     this.journal = join(this.own, 'journal');
+    this.journalList = join(this.own, 'journal.json');
     this.metadata = join(this.own, 'meta');
     this.overflow = join(this.own, 'overflow');
     this.expiring = join(this.own, 'expiring');

@@ -5,7 +5,9 @@ import { crc32 } from 'node:zlib';
  * multiples of {@link RECORD_ALIGN}.
  */
 
-export const JOURNAL_VERSION = 1;
+/** Version 2 added the list of the journal's files; segments of version 1 are read, and may stand without a list. */
+export const JOURNAL_VERSION = 2;
+const JOURNAL_VERSION_MIN = 1;
 export const SEGMENT_HEADER_BYTES = 64;
 export const RECORD_HEADER_BYTES = 52;
 export const RECORD_ALIGN = 8;
@@ -14,6 +16,7 @@ const MAGIC = 'MILLRJNL';
 const FREE_MAGIC = 'MILLFREE';
 
 export interface SegmentHeader {
+  readonly version: number;
   /** Counts up with each segment. */
   readonly number: number;
   /** Log sequence number of its first record. */
@@ -91,6 +94,8 @@ export interface JournalRecord {
 /** What the file of a segment holds once it may be used again. */
 export interface FreeSegment {
   readonly free: true;
+  /** 0 where nothing was written yet. */
+  readonly version: number;
   /** Log sequence numbers up to this one were given before: metadata may have them, so they must not be given again. */
   readonly lsn: number;
 }
@@ -127,17 +132,18 @@ function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Arra
 export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | FreeSegment | 'invalid' {
   const head = bytes.subarray(0, SEGMENT_HEADER_BYTES);
   // Just made: nothing was written yet.
-  if (head.every((byte) => byte === 0)) return { free: true, lsn: 0 };
+  if (head.every((byte) => byte === 0)) return { free: true, version: 0, lsn: 0 };
   if (head.length < SEGMENT_HEADER_BYTES) return 'invalid';
   const magic = head.toString('latin1', 0, 8);
   if (magic !== MAGIC && magic !== FREE_MAGIC) return 'invalid';
   const seed = head.readUInt32LE(SEGMENT_HEADER_BYTES - 4);
   if (crc32(head.subarray(0, SEGMENT_HEADER_BYTES - 4)) !== seed) return 'invalid';
-  if (head.readUInt32LE(8) !== JOURNAL_VERSION) return 'invalid';
+  const version = head.readUInt32LE(8);
+  if (version < JOURNAL_VERSION_MIN || version > JOURNAL_VERSION) return 'invalid';
   const lsn = head.readUIntLE(24, 6);
-  if (magic === FREE_MAGIC) return { free: true, lsn };
+  if (magic === FREE_MAGIC) return { free: true, version, lsn };
   const mark = head.readUInt32LE(32);
-  return { number: head.readUIntLE(16, 6), firstLsn: lsn, seed, mark, fileBytes: head.readUIntLE(48, 6) };
+  return { version, number: head.readUIntLE(16, 6), firstLsn: lsn, seed, mark, fileBytes: head.readUIntLE(48, 6) };
 }
 
 /** How many bytes a record takes in the journal, its payload and the gap behind it included. */

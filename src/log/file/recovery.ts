@@ -60,7 +60,7 @@ export interface Recovered {
  * background. Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
  */
 export async function recover(parts: FileParts): Promise<Recovered> {
-  const { segments, slots, freedLsn } = await findSegments(parts.fs, parts.layout.journal);
+  const { segments, slots, listed, freedLsn } = await findSegments(parts.fs, parts.layout);
   const replay = new Replay(parts);
   const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
   let streams: Map<string, Stream>;
@@ -72,7 +72,10 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   }
   // Numbers are never given twice, also where nothing is left of the journal: metadata that was flushed has them, and
   // would take new records for old ones.
-  return { streams, start: { lsn: Math.max(lsn, freedLsn), segment: segments.at(-1)?.header.number ?? 0, slots } };
+  return {
+    streams,
+    start: { lsn: Math.max(lsn, freedLsn), segment: segments.at(-1)?.header.number ?? 0, listed, slots },
+  };
 }
 
 /**

@@ -3,6 +3,8 @@ import { join } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import { type FileSystem, readAll } from './file-system.js';
 import type { JournalStart } from './journal.js';
+import { readJournalList } from './journal-list.js';
+import type { Layout } from './layout.js';
 import {
   decodeRecord,
   decodeSegmentHeader,
@@ -32,24 +34,36 @@ export interface FoundJournal {
   /** In the order in which they were written. */
   readonly segments: readonly Segment[];
   readonly slots: JournalStart['slots'];
-  /** The highest log sequence number that free files remember. */
+  readonly listed: JournalStart['listed'];
+  /** The highest log sequence number that free files, or the list of files, remember. */
   readonly freedLsn: number;
 }
 
 /**
  * Finds the segments of a journal.
- * Throws `JOURNAL_CORRUPT` where a header cannot be read or a segment between two others is missing.
+ * Throws `JOURNAL_CORRUPT` where a header cannot be read, a segment between two others is missing, or a file is gone or
+ * shorter than it had grown.
  */
-export async function findSegments(fs: FileSystem, directory: string): Promise<FoundJournal> {
+export async function findSegments(fs: FileSystem, layout: Layout): Promise<FoundJournal> {
   const segments: Segment[] = [];
   const slots: { path: string; number: number; bytes: number }[] = [];
-  let freedLsn = 0;
-  for (const { name, kind } of await fs.readdir(directory)) {
-    if (kind !== 'file' || !/^\d+\.journal$/.test(name)) continue;
-    const path = join(directory, name);
+  const list = readJournalList(fs, layout);
+  if (list === 'damaged') throw corrupt(layout.journalList, 0, 'the list of its files cannot be read');
+  const missing = new Map(Object.entries(list?.files ?? {}));
+  let freedLsn = list?.lsn ?? 0;
+  for (const { name, kind } of await fs.readdir(layout.journal)) {
+    if (!/^\d+\.journal$/.test(name)) continue;
+    const path = join(layout.journal, name);
+    if (kind !== 'file') throw corrupt(path, 0, 'it is no file');
     const bytes = fs.stat(path)?.size ?? 0;
+    const listedBytes = missing.get(name) ?? 0;
+    missing.delete(name);
     const header = decodeSegmentHeader(readPart(fs, path, Math.min(SEGMENT_HEADER_BYTES, bytes)));
     if (header === 'invalid') throw corrupt(path, 0, 'the header of the segment is damaged');
+    if (bytes < listedBytes) throw corrupt(path, bytes, `the file had ${listedBytes} bytes, and was cut there`);
+    if (header.version === 0 && listedBytes > 0) throw corrupt(path, 0, 'the header of the segment is gone');
+    if (header.version >= 2 && list === undefined)
+      throw corrupt(layout.journalList, 0, 'the list of its files is gone');
     if ('free' in header) {
       freedLsn = Math.max(freedLsn, header.lsn);
       slots.push({ path, number: 0, bytes });
@@ -58,6 +72,8 @@ export async function findSegments(fs: FileSystem, directory: string): Promise<F
       slots.push({ path, number: header.number, bytes });
     }
   }
+  const [gone] = missing.keys();
+  if (gone !== undefined) throw corrupt(join(layout.journal, gone), 0, 'the file is gone');
   segments.sort((a, b) => a.header.number - b.header.number);
   for (let index = 1; index < segments.length; index++) {
     const before = segments[index - 1] as Segment;
@@ -66,7 +82,7 @@ export async function findSegments(fs: FileSystem, directory: string): Promise<F
       throw corrupt(before.path, before.bytes, `segment ${before.header.number + 1}, which follows, is missing`);
     }
   }
-  return { segments, slots, freedLsn };
+  return { segments, slots, listed: list?.files, freedLsn };
 }
 
 /** A record, with the segment in memory that holds its payload. */
