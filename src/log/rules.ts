@@ -63,7 +63,7 @@ export function decideAppend(
   if (streamSeq !== undefined && stream.streamSeq !== undefined && compareBytes(streamSeq, stream.streamSeq) <= 0) {
     throw new MillraceError(
       'STREAM_SEQ_CONFLICT',
-      `The append's sequence must come after ${JSON.stringify(stream.streamSeq)}, the last one of the stream. Read the stream, then go on from there.`,
+      `There is a sequence conflict: the append's Stream-Seq must come after ${JSON.stringify(stream.streamSeq)}, the last one of the stream. Read the stream, then go on from there.`,
       { lastSeq: stream.streamSeq, receivedSeq: streamSeq },
     );
   }

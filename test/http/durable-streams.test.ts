@@ -36,7 +36,7 @@ const codeOf = (answer: { body: string }) => (JSON.parse(answer.body) as { code:
 const dataOf = (events: string) =>
   events
     .split('\n\n')
-    .filter((event) => event.startsWith('event: data'))
+    .filter((event) => /^event: data$/m.test(event))
     .map((event) =>
       [...event.matchAll(/^data:(.*)$/gm)].map(([, line]) => (line as string).replace(/^ /, '')).join('\n'),
     );
@@ -54,6 +54,16 @@ describe('POST without a body', () => {
     // An appender session is told how it stands with the stream, too.
     const { status, headers } = await http.send('POST', '/a?verb=append', TEXT, 'x');
     expect([status, headers['stream-closed']]).toEqual([409, 'true']);
+  });
+});
+
+describe('Stream-Seq', () => {
+  test('in conflict says so in the words that clients look for', async () => {
+    await http.send('PUT', '/a', TEXT);
+    await http.send('POST', '/a', { ...TEXT, 'Stream-Seq': 'b' }, 'x');
+    const answer = await http.send('POST', '/a', { ...TEXT, 'Stream-Seq': 'a' }, 'y');
+    expect([answer.status, codeOf(answer)]).toEqual([409, 'STREAM_SEQ_CONFLICT']);
+    expect(answer.body).toContain('sequence conflict');
   });
 });
 
