@@ -6,12 +6,14 @@ import { encodeFrame, frameHeaderLength, TEXT, writeFrame } from '../wire/websoc
 
 /**
  * Followers with the original Go client. It gives up at the first binary message. And of each message it takes what
- * one read of its 10 KiB buffer has of it, and drops the rest. So it gets text messages that are small enough for one
- * TCP segment, and never more of them at a time than fit in its buffer: it answers pings once it has read up to them.
+ * one read with the caller's buffer has of it, and drops the rest: Go's programs begin with one of 512 bytes
+ * (`io.ReadAll`), and what a read gets is what its 10 KiB buffer of the connection holds at that time. So it gets text
+ * messages of that size, each in one piece, and never more of them at a time than fit in its buffer: it answers pings
+ * once it has read up to them.
  */
 
-/** Longest payload of a message: with its header, and those of TCP and IP, it fits in any network's packets. */
-const PAYLOAD_BYTES_MAX = 1200;
+/** Longest payload of a message: with its header of 4 bytes a frame has 512. */
+const PAYLOAD_BYTES_MAX = 508;
 /** What may be on its way to the client; its buffer has 10,240 bytes, and pings need some room as well. */
 const UNREAD_BYTES_MAX = 8 * 1024;
 /** A ping is sent along when so much has been written since the last one, so that sending need not stop for it. */
