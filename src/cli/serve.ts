@@ -29,18 +29,24 @@ interface ServeOptions extends LogOptions, LimitOptions {
 interface LimitOptions {
   readonly bodyBytesMax?: number;
   readonly frameBytesMax?: number;
+  readonly readBytesMax?: number;
   readonly followersMax?: number;
   readonly appendersMax?: number;
   readonly heartbeatIntervalMs?: number;
+  readonly longPollTimeoutMs?: number;
+  readonly sseConnectionMs?: number;
   readonly drainMs?: number;
 }
 
 const limitOptions: readonly Option[] = [
   limit('--body-bytes-max <bytes>', 'largest body of one request that is appended as a whole', 1),
   limit('--frame-bytes-max <bytes>', 'largest WebSocket message', 1),
+  limit('--read-bytes-max <bytes>', 'what a long-poll is answered with at most', 1),
   limit('--followers-max <n>', 'followers at one time', 1),
   limit('--appenders-max <n>', 'appender sessions at one time', 1),
-  limit('--heartbeat-interval-ms <ms>', 'how often a WebSocket is pinged', 1, TIMER_MS_MAX),
+  limit('--heartbeat-interval-ms <ms>', 'how often a live connection gets a sign of life', 1, TIMER_MS_MAX),
+  limit('--long-poll-timeout-ms <ms>', 'how long a long-poll waits for data', 1, TIMER_MS_MAX),
+  limit('--sse-connection-ms <ms>', 'how long one SSE response of a stream lasts', 1, TIMER_MS_MAX),
   limit('--drain-ms <ms>', 'how long clients may take to end when the server stops', 0, TIMER_MS_MAX),
 ];
 

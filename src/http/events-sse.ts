@@ -1,12 +1,13 @@
-import { type IncomingMessage, OutgoingMessage, type ServerResponse } from 'node:http';
-import { Socket } from 'node:net';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MillraceError } from '../errors.js';
 import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
 import { encodeChunk } from '../wire/chunked.js';
-import { encodeSseEvent, positionOfEventId, SSE_HEARTBEAT, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
+import { encodeSseEvent, positionOfEventId, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
+import { SSE_HEARTBEAT, SSE_TYPE } from '../wire/sse.js';
 import { baseFields } from './base-fields.js';
 import { type Exchange, SILENT } from './context.js';
 import { EncodedEvents } from './encoded-events.js';
+import { type LiveBody, openLiveBody } from './live-body.js';
 import { sendProblem } from './problem.js';
 
 /** Options of {@link sendEvents}. */
@@ -72,7 +73,7 @@ export async function serveEvents(
   channels: Channels,
   options: SendEventsOptions,
 ): Promise<void> {
-  const { req: request, res: response, base } = exchange;
+  const { req: request, res: response } = exchange;
   const { label = 'message', maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap', signal } = options;
   const lastEventId = options.lastEventId ?? singleHeader(request.headers['last-event-id']);
   let subscription: HubSubscription<HubEvent>;
@@ -91,81 +92,42 @@ export async function serveEvents(
   }
   if (response.destroyed) return;
 
-  request.socket.setTimeout(0);
-  if (request.socket instanceof Socket) request.socket.setNoDelay(true);
-  response.writeHead(200, [
-    ...base,
-    'Content-Type',
-    'text/event-stream',
-    // Nothing in between may keep it, change it, or hold it back (the last is nginx's own).
-    'Cache-Control',
-    'no-cache, no-store, no-transform',
-    'X-Accel-Buffering',
-    'no',
-  ]);
-  response.flushHeaders();
-  const output = openOutput(response, label);
-  output.comment(lastEventId === undefined ? greeting(subscription.position) : SSE_SUBSCRIBED);
+  const { heartbeatIntervalMs = DEFAULT_EVENTS_HEARTBEAT_MS } = options;
+  const body = openLiveBody(exchange, {
+    contentType: SSE_TYPE,
+    heartbeatIntervalMs,
+    comment: SSE_HEARTBEAT,
+  });
+  body.comment(lastEventId === undefined ? greeting(subscription.position) : SSE_SUBSCRIBED);
   const onAbort = () => subscription.close();
   signal?.addEventListener('abort', onAbort, { once: true });
-  const heartbeat = setInterval(
-    () => output.comment(SSE_HEARTBEAT),
-    options.heartbeatIntervalMs ?? DEFAULT_EVENTS_HEARTBEAT_MS,
-  );
   try {
     if (signal?.aborted) onAbort();
-    await subscription.consume(output.send);
+    await subscription.consume(senderTo(response, body, label));
   } catch {
     // Too slow, or the hub lost what it needs for this subscriber: the client comes back and is told of the gap.
   } finally {
-    clearInterval(heartbeat);
     signal?.removeEventListener('abort', onAbort);
-    output.detach();
-    if (!response.destroyed) response.end();
+    // Whoever comes back from a server that goes down is not to do so on this connection.
+    body.end(signal?.aborted ? 'close' : undefined);
   }
 }
 
-/** Where encoded events go. */
-interface Output {
-  /** Answers with a promise when the client has to catch up first. */
-  send(event: HubEvent): Promise<void> | undefined;
-  /** Left out while the client has not taken what was sent before. */
-  comment(bytes: Uint8Array): void;
-  /** Lets go of the socket. */
-  detach(): void;
-}
-
-/**
- * Where nothing stands between the response and its socket, the bytes go straight there, chunk frames included: all
- * clients share them, and a delivery costs one `write`.
- */
-function openOutput(response: ServerResponse, label: SseLabel): Output {
-  const { socket } = response;
-  const isPlain = response instanceof OutgoingMessage && response.write === OutgoingMessage.prototype.write;
-  const direct = isPlain && socket instanceof Socket ? socket : undefined;
-  const target = direct ?? response;
-  const isChunked = direct !== undefined && response.chunkedEncoding;
-  const events = (isChunked ? chunked : encoded)[label];
+/** Sends an event. Answers with a promise when the client has to catch up first. */
+function senderTo(response: ServerResponse, body: LiveBody, label: SseLabel) {
+  const events = (body.isChunked ? chunked : encoded)[label];
   let resume: (() => void) | undefined;
   const onReady = () => {
     resume?.();
     resume = undefined;
   };
-  target.on('drain', onReady);
+  body.onDrain(onReady);
   response.once('close', onReady);
-  return {
-    send(event) {
-      if (target.write(events.of(event)) || target.destroyed) return undefined;
-      return new Promise((resolve) => {
-        resume = resolve;
-      });
-    },
-    comment(bytes) {
-      if (!target.writableNeedDrain && !target.destroyed) target.write(isChunked ? encodeChunk(bytes) : bytes);
-    },
-    detach() {
-      target.off('drain', onReady);
-    },
+  return (event: HubEvent): Promise<void> | undefined => {
+    if (body.write(events.of(event)) || response.destroyed) return undefined;
+    return new Promise((resolve) => {
+      resume = resolve;
+    });
   };
 }
 

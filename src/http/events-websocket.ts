@@ -6,6 +6,7 @@ import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/
 import { encodeEventFrame } from '../wire/events.js';
 import { EncodedEvents } from './encoded-events.js';
 import { DEFAULT_EVENTS_HEARTBEAT_MS, DEFAULT_EVENTS_MAX_LAG } from './events-sse.js';
+import { beatEach } from './heartbeat.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
 
 /** Options of {@link sendEventsOverWebSocket}. */
@@ -120,7 +121,7 @@ class EventSocket {
     this.#options = options;
     this.#channelsMax = options.channelsMax ?? DEFAULT_SOCKET_CHANNELS_MAX;
     this.#publishesMax = options.publishesMax ?? DEFAULT_SOCKET_PUBLISHES_MAX;
-    const heartbeat = setInterval(() => this.#ping(), options.heartbeatIntervalMs ?? DEFAULT_EVENTS_HEARTBEAT_MS);
+    const stopBeating = beatEach(options.heartbeatIntervalMs ?? DEFAULT_EVENTS_HEARTBEAT_MS, () => this.#ping());
     const onAbort = () => closeWebSocket(ws, socket, 1001, 'the server is going down');
     const onDrain = () => this.#onDrain();
     options.signal?.addEventListener('abort', onAbort, { once: true });
@@ -132,7 +133,7 @@ class EventSocket {
     });
     ws.on('message', (data, isBinary) => this.#onMessage(data, isBinary));
     whenPeerEnds(ws, socket, () => {
-      clearInterval(heartbeat);
+      stopBeating();
       options.signal?.removeEventListener('abort', onAbort);
       for (const { subscription } of this.#followed.values()) subscription.close();
       this.#followed.clear();

@@ -24,7 +24,7 @@ export const followChunked: StreamHandler = async (exchange) => {
 };
 
 async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appender'): Promise<void> {
-  const { res, route, context, base } = exchange;
+  const { res, route, context } = exchange;
   const offset = followOffset(route);
   const stream = await context.follow.open(route.stream);
   if (res.destroyed) return stream.release();
@@ -38,7 +38,8 @@ async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appen
     format: raw,
     until,
     graceMs: graceMs(exchange),
-    headers: liveFields(base, info),
+    // A JSON stream goes out as its lines.
+    contentType: info.json ? 'application/x-ndjson' : info.contentType,
   });
 }
 
@@ -60,18 +61,4 @@ export function graceMs({ route, context }: Pick<Exchange<StreamRoute>, 'route' 
 
 function wantsResume(route: StreamRoute): boolean {
   return route.query.get('resume')?.toLowerCase() === 'true';
-}
-
-/** Fields of a response that follows a stream. A JSON stream goes out as its lines. */
-function liveFields(base: readonly string[], info: StreamInfo): string[] {
-  return [
-    ...base,
-    'Content-Type',
-    info.json ? 'application/x-ndjson' : info.contentType,
-    'Cache-Control',
-    'no-store',
-    // nginx and its like hold a response back until their buffer is full, unless told not to.
-    'X-Accel-Buffering',
-    'no',
-  ];
 }

@@ -8,15 +8,23 @@ export interface HttpLimits {
   readonly bodyBytesMax: number;
   /** About how many bytes are read at once; a long-poll answers with no more, a catch-up read piece by piece. */
   readonly readBytesMax: number;
-  /** How long a long-poll waits for data before it is answered 204. */
+  /** How long a long-poll waits for data before it is answered 204: less than any proxy waits for an answer. */
   readonly longPollTimeoutMs: number;
-  /** How long one SSE response lasts; its reader connects again, possibly to a cache. */
+  /**
+   * How long one SSE response of a stream lasts; its reader connects again, possibly to a cache. Less than the 60 s after
+   * which proxies give up: where both are the same a proper end and a cut race each other.
+   */
   readonly sseConnectionMs: number;
+  /** How soon an `EventSource` is asked to come back to a stream; by itself it waits for 3 to 5 s. */
+  readonly sseRetryMs: number;
   /** Largest WebSocket message: the socket is closed with 1009 beyond it. */
   readonly frameBytesMax: number;
   /** Bytes of one appender that are accepted and not yet committed; its socket is paused while there are more. */
   readonly appendBufferBytes: number;
-  /** How often a WebSocket is pinged, and how long a peer that answers pings may take. */
+  /**
+   * How often a live connection gets a sign of life (SSE a comment, a WebSocket a ping, everything else TCP keepalive),
+   * and how long an appender that answers pings may take.
+   */
   readonly heartbeatIntervalMs: number;
   /** With `&resume=true`: how long a follower waits for an appender to come back. */
   readonly resumeGraceMs: number;
@@ -35,7 +43,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   bodyBytesMax: 16 * 1024 * 1024,
   readBytesMax: 1024 * 1024,
   longPollTimeoutMs: 20_000,
-  sseConnectionMs: 60_000,
+  sseConnectionMs: 55_000,
+  sseRetryMs: 1_000,
   frameBytesMax: 16 * 1024 * 1024,
   appendBufferBytes: 4 * 1024 * 1024,
   heartbeatIntervalMs: 10_000,
@@ -50,7 +59,7 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
 const TIMER_MS_MAX = 0x7fffffff;
 
 /** A wait may be 0: then nothing is waited for. Nothing else works with 0 of it. */
-const MAY_BE_ZERO: ReadonlySet<string> = new Set<keyof HttpLimits>(['resumeGraceMs', 'drainMs']);
+const MAY_BE_ZERO: ReadonlySet<string> = new Set<keyof HttpLimits>(['resumeGraceMs', 'sseRetryMs', 'drainMs']);
 
 /** Fills in the defaults. Errors: `INVALID_ARGUMENT`, which names the limit. */
 export function httpLimits(given: Partial<HttpLimits> = {}): HttpLimits {

@@ -1,12 +1,15 @@
 import { MillraceError } from '../errors.js';
 import type { FollowEnd, FollowedStream, Following, FollowOptions } from '../follow/index.js';
 import type { Exchange } from './context.js';
-import { openResponseSink } from './response-sink.js';
+import { chunked } from './formats.js';
+import { type LiveBodyOptions, openLiveBody } from './live-body.js';
 
 /** How a stream is sent live as the body of a response. */
-export interface LiveResponse extends Pick<FollowOptions, 'offset' | 'format' | 'until' | 'graceMs'> {
-  /** Fields as `writeHead` takes them: name, value, name, value. Chunking is Node's to announce. */
-  readonly headers: readonly string[];
+export interface LiveResponse
+  extends Pick<FollowOptions, 'offset' | 'format' | 'until' | 'graceMs'>,
+    Pick<LiveBodyOptions, 'contentType' | 'fields' | 'comment'> {
+  /** Sent at once, before anything else. */
+  readonly opening?: Uint8Array;
   /** Ends the response properly after so long. Default: never. */
   readonly durationMs?: number;
   /**
@@ -21,33 +24,30 @@ export interface LiveResponse extends Pick<FollowOptions, 'offset' | 'format' | 
  * Errors, before anything is sent: `TOO_MANY_FOLLOWERS`, `OFFSET_OUT_OF_RANGE`.
  */
 export function sendLive(exchange: Exchange, stream: FollowedStream, options: LiveResponse): void {
-  const { req, res, context } = exchange;
+  const { res, context } = exchange;
   admit(exchange, stream, options.offset);
-  // It lasts as long as it lasts: no timeout of the server applies.
-  req.setTimeout(0);
-  res.socket?.setNoDelay(true);
-  res.writeHead(200, options.headers as string[]);
-  res.flushHeaders();
+  const { heartbeatIntervalMs } = context.limits;
+  const body = openLiveBody(exchange, { ...options, heartbeatIntervalMs });
 
+  if (options.opening !== undefined) body.comment(options.opening);
   let following: Following | undefined;
-  const sink = openResponseSink(res, options.format, (reason) => {
-    if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
-    finish(reason);
-  });
   const leave = () => {
     following?.stop();
-    sink.detach();
+    body.detach();
     clearTimeout(timer);
     untrack();
   };
   const finish = (reason: FollowEnd) => {
     leave();
-    if (reason.kind === 'closed' || reason.kind === 'appender' || options.onStop === 'end') res.end();
-    else sink.cut();
+    if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
+    // Whoever comes back from a server that goes down is not to do so on this connection.
+    if (reason.kind === 'closed' || reason.kind === 'appender') body.end();
+    else if (options.onStop === 'end') body.end(reason.kind === 'stopped' ? 'close' : undefined);
+    else body.cut();
   };
   const timeUp = () => {
     leave();
-    res.end();
+    body.end();
   };
   const timer = options.durationMs === undefined ? undefined : setTimeout(timeUp, options.durationMs);
   const untrack = context.track({ stop: () => finish({ kind: 'stopped' }), abort: () => res.destroy() });
@@ -58,7 +58,9 @@ export function sendLive(exchange: Exchange, stream: FollowedStream, options: Li
     return;
   }
   const { offset, until = 'closed', graceMs = 0 } = options;
-  following = stream.follow({ offset, format: sink.format, sink, until, graceMs });
+  const format = body.isChunked ? chunked(options.format) : options.format;
+  const sink = { write: body.write, onDrain: body.onDrain, end: finish };
+  following = stream.follow({ offset, format, sink, until, graceMs });
 }
 
 /** Whether one more may follow, from there. */

@@ -85,7 +85,8 @@ function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Arra
   res.end(body);
 }
 
-function sendNothing({ res, route, base }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
+/** That there is nothing at `offset`, now or (`closed`) for good. */
+export function sendNothing({ res, route, base }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
   const fields = [...base, ...positionFields({ offset, upToDate: true, closed }), 'Cache-Control', 'no-store'];
   if (!closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
   res.writeHead(204, fields).end();

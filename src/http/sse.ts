@@ -1,22 +1,43 @@
+import type { IncomingMessage } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import { type Format, unfinishedCharacter } from '../follow/index.js';
 import { nextCursor } from '../wire/cursor.js';
-import { OFFSET_NOW } from '../wire/offset.js';
-import { encodeSseData, formatSseControl, type SseEncoding, sseEncodingOf } from '../wire/sse.js';
+import { formatOffset, OFFSET_NOW, parseStartOffset } from '../wire/offset.js';
+import {
+  encodeSseData,
+  formatSseControl,
+  SSE_HEARTBEAT,
+  SSE_TYPE,
+  type SseEncoding,
+  sseEncodingOf,
+} from '../wire/sse.js';
 import type { StreamHandler } from './context.js';
 import { sendLive } from './live-response.js';
+import { sendNothing } from './long-poll.js';
 import { requireOffset } from './read.js';
 
-/** `GET ?live=sse`: what there is from an offset on, then all that comes, as events (Durable Streams, section 5.8). */
+/**
+ * `GET ?live=sse`: what there is from an offset on, then all that comes, as events (Durable Streams, section 5.8).
+ * An `EventSource` that comes back by itself goes on where it was, until it has all of a closed stream.
+ */
 export const sse: StreamHandler = async (exchange) => {
-  const { route, context, base } = exchange;
-  const asked = requireOffset(route.query);
+  const { req, res, route, context } = exchange;
+  const last = lastEventId(req, route.query);
+  const asked = last === undefined ? startOf(req, route.query) : parseStartOffset(last);
   const opened = await context.follow.open(route.stream);
-  const encoding = sseEncodingOf(opened.info);
-  const headers = [...base, 'Content-Type', 'text/event-stream', 'Cache-Control', 'no-cache'];
-  if (encoding === 'base64') headers.push('Stream-SSE-Data-Encoding', 'base64');
+  if (res.destroyed) return opened.release();
+  const { info } = opened;
+  if (last !== undefined && info.closed && (asked === info.tail || asked === OFFSET_NOW)) {
+    opened.release();
+    // The only answer after which an `EventSource` does not come again (HTML, section 9.2.3).
+    return sendNothing(exchange, info.tail, true);
+  }
+  const encoding = sseEncodingOf(info);
   sendLive(exchange, opened, {
-    headers,
+    contentType: SSE_TYPE,
+    fields: encoding === 'base64' ? ['Stream-SSE-Data-Encoding', 'base64'] : [],
+    opening: Buffer.from(`retry: ${context.limits.sseRetryMs}\n\n`),
+    comment: SSE_HEARTBEAT,
     offset: asked === OFFSET_NOW ? 'tail' : asked,
     format: formatFor(encoding, route.query.get('cursor') ?? undefined),
     // The client comes back with the offset of its last control event, perhaps to a cache this time.
@@ -24,6 +45,22 @@ export const sse: StreamHandler = async (exchange) => {
     onStop: 'end',
   });
 };
+
+/**
+ * The id of the last event that an `EventSource` got: its header, which it sends when it comes back to the same URL, or
+ * what those put into the URL who cannot set a header. It knows better than `offset`, which is where it began.
+ */
+function lastEventId(req: IncomingMessage, query: URLSearchParams): string | undefined {
+  const inHeader = req.headers['last-event-id'];
+  // Empty, or left out: it has got no id yet.
+  return (typeof inHeader === 'string' && inHeader) || query.get('lastEventId') || undefined;
+}
+
+/** Where a first request begins. An `EventSource` that says nothing but what it takes gets all. */
+function startOf(req: IncomingMessage, query: URLSearchParams): ReturnType<typeof requireOffset> {
+  const takesEvents = req.headers.accept?.includes(SSE_TYPE) === true;
+  return takesEvents && !query.has('offset') ? 0 : requireOffset(query);
+}
 
 /**
  * The format of a follower. All whose cursor is behind the clock share one; a client that has used the cursor of the
@@ -57,8 +94,11 @@ function sseFormat(encoding: SseEncoding, cursorMin: number): Format {
     encode(data, { offset, upToDate, closed }) {
       if (data.length === 0 && !upToDate && !closed) return data;
       const cursor = String(Math.max(cursorMin, Number(nextCursor(undefined))));
-      const control = Buffer.from(formatSseControl({ nextOffset: offset, cursor, upToDate, closed }));
-      return data.length === 0 ? control : Buffer.concat([encodeSseData(encoding, data), control]);
+      // The first event of a piece says what comes after the piece: whoever has its data has all of it.
+      const id = formatOffset(offset);
+      const control = { nextOffset: offset, cursor, upToDate, closed };
+      if (data.length === 0) return Buffer.from(formatSseControl(control, id));
+      return Buffer.concat([encodeSseData(encoding, data, id), Buffer.from(formatSseControl(control))]);
     },
   };
 }

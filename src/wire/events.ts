@@ -19,9 +19,6 @@ export type SseLabel = 'message' | 'channel';
 const utf8 = new TextEncoder();
 const fromUtf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/** The comment that is sent when nothing else is, as the seed words it. */
-export const SSE_HEARTBEAT: Uint8Array = utf8.encode(':heartbeat signal\n\n');
-
 /** Sent as soon as the subscription stands. */
 export const SSE_SUBSCRIBED: Uint8Array = utf8.encode(':subscribed\n\n');
 

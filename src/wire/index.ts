@@ -15,7 +15,6 @@ export {
   encodeEventFrame,
   encodeSseEvent,
   positionOfEventId,
-  SSE_HEARTBEAT,
   SSE_SUBSCRIBED,
   type SseLabel,
 } from './events.js';
@@ -25,6 +24,8 @@ export { formatOffset, OFFSET_NOW, OFFSET_START, parseOffset, parseStartOffset }
 export {
   encodeSseData,
   formatSseControl,
+  SSE_HEARTBEAT,
+  SSE_TYPE,
   type SseControl,
   type SseEncoding,
   sseEncodingOf,

@@ -9,6 +9,9 @@ import { formatOffset } from './offset.js';
  * (which a reader would otherwise take for the optional one).
  */
 
+/** The media type of server-sent events. */
+export const SSE_TYPE = 'text/event-stream';
+
 /** How contents are written: text as it is, JSON messages as an array, anything else in base64. */
 export type SseEncoding = 'text' | 'json' | 'base64';
 
@@ -31,7 +34,10 @@ export interface SseControl {
 }
 
 const ascii = new TextEncoder();
-const DATA_EVENT = ascii.encode('event: data\n');
+
+/** The comment that is sent from time to time in any case, as the seed words it. */
+export const SSE_HEARTBEAT: Uint8Array = ascii.encode(':heartbeat signal\n\n');
+
 const DATA_LINE = ascii.encode('data:');
 const JSON_OPEN = ascii.encode('data:[\n');
 const JSON_CLOSE = ascii.encode('data:]\n\n');
@@ -43,19 +49,32 @@ const SPACE = 0x20;
 const COMMA = 0x2c;
 const EQUALS = 0x3d;
 
-/** A data event. `data` is not empty; as `text` it should end with a whole character (see {@link wholeTextLength}). */
-export function encodeSseData(encoding: SseEncoding, data: Uint8Array): Uint8Array {
-  if (encoding === 'json') return jsonEvent(data);
-  return encoding === 'text' ? textEvent(data) : base64Event(data);
+/**
+ * A data event. `data` is not empty; as `text` it should end with a whole character (see {@link wholeTextLength}).
+ * `id` is the token of the offset after it, which an `EventSource` comes back with.
+ */
+export function encodeSseData(encoding: SseEncoding, data: Uint8Array, id?: string): Uint8Array {
+  const head = ascii.encode(`${idLine(id)}event: data\n`);
+  if (encoding === 'json') return jsonEvent(head, data);
+  return encoding === 'text' ? textEvent(head, data) : base64Event(head, data);
 }
 
-/** A control event, in the field order of the protocol's examples. */
-export function formatSseControl(control: SseControl): string {
+/**
+ * A control event, in the field order of the protocol's examples. One that follows a data event needs no `id`: it keeps
+ * the one before.
+ */
+export function formatSseControl(control: SseControl, id?: string): string {
+  const head = `${idLine(id)}event: control\n`;
   let json = `{"streamNextOffset":"${formatOffset(control.nextOffset)}"`;
-  if (control.closed) return `event: control\ndata:${json},"upToDate":true,"streamClosed":true}\n\n`;
+  if (control.closed) return `${head}data:${json},"upToDate":true,"streamClosed":true}\n\n`;
   if (control.cursor !== undefined) json += `,"streamCursor":"${control.cursor}"`;
   if (control.upToDate) json += ',"upToDate":true';
-  return `event: control\ndata:${json}}\n\n`;
+  return `${head}data:${json}}\n\n`;
+}
+
+/** Before `event:`: there are readers of this protocol that take the line after that for the data. */
+function idLine(id: string | undefined): string {
+  return id === undefined ? '' : `id: ${id}\n`;
 }
 
 /**
@@ -79,16 +98,16 @@ export function wholeTextLength(data: Uint8Array): number {
  * Text: every kind of line break begins a new `data:` line, so that contents can end neither a line nor the event.
  * A reader gets them all back as `\n`; that is a property of the format, not to be had otherwise.
  */
-function textEvent(data: Uint8Array): Uint8Array {
+function textEvent(head: Uint8Array, data: Uint8Array): Uint8Array {
   const length = data.length;
   let lines = 1;
   for (let i = 0; i < length; i++) {
     const byte = data[i];
     if (byte === NEWLINE || (byte === CARRIAGE_RETURN && data[i + 1] !== NEWLINE)) lines++;
   }
-  const out = new Uint8Array(DATA_EVENT.length + length + lines * (DATA_LINE.length + 2) + 1);
-  out.set(DATA_EVENT);
-  let size = DATA_EVENT.length;
+  const out = new Uint8Array(head.length + length + lines * (DATA_LINE.length + 2) + 1);
+  out.set(head);
+  let size = head.length;
   let i = 0;
   while (lines-- > 0) {
     out.set(DATA_LINE, size);
@@ -107,7 +126,7 @@ function textEvent(data: Uint8Array): Uint8Array {
 }
 
 /** JSON: an array with one message a line. */
-function jsonEvent(lines: Uint8Array): Uint8Array {
+function jsonEvent(head: Uint8Array, lines: Uint8Array): Uint8Array {
   let count = 0;
   let bytes = 0;
   forEachLine(lines, (start, end) => {
@@ -115,11 +134,11 @@ function jsonEvent(lines: Uint8Array): Uint8Array {
     bytes += end - start;
   });
   const out = new Uint8Array(
-    DATA_EVENT.length + JSON_OPEN.length + JSON_CLOSE.length + bytes + count * (DATA_LINE.length + 2),
+    head.length + JSON_OPEN.length + JSON_CLOSE.length + bytes + count * (DATA_LINE.length + 2),
   );
-  out.set(DATA_EVENT);
-  out.set(JSON_OPEN, DATA_EVENT.length);
-  let size = DATA_EVENT.length + JSON_OPEN.length;
+  out.set(head);
+  out.set(JSON_OPEN, head.length);
+  let size = head.length + JSON_OPEN.length;
   let left = count;
   forEachLine(lines, (start, end) => {
     out.set(DATA_LINE, size);
@@ -137,12 +156,12 @@ function jsonEvent(lines: Uint8Array): Uint8Array {
 }
 
 /** Base64 with padding on one line (RFC 4648, section 4). */
-function base64Event(data: Uint8Array): Uint8Array {
+function base64Event(head: Uint8Array, data: Uint8Array): Uint8Array {
   const length = data.length;
-  const out = new Uint8Array(DATA_EVENT.length + DATA_LINE.length + Math.ceil(length / 3) * 4 + 2);
-  out.set(DATA_EVENT);
-  out.set(DATA_LINE, DATA_EVENT.length);
-  let size = DATA_EVENT.length + DATA_LINE.length;
+  const out = new Uint8Array(head.length + DATA_LINE.length + Math.ceil(length / 3) * 4 + 2);
+  out.set(head);
+  out.set(DATA_LINE, head.length);
+  let size = head.length + DATA_LINE.length;
   const whole = length - (length % 3);
   for (let i = 0; i < whole; i += 3) {
     const bits = ((data[i] as number) << 16) | ((data[i + 1] as number) << 8) | (data[i + 2] as number);

@@ -1,5 +1,6 @@
 import { Buffer } from 'node:buffer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { beatEach } from '../../src/http/heartbeat.js';
 import { dial, serve, type TestServer, until } from './test-server.js';
 import { open } from './test-socket.js';
 
@@ -88,5 +89,37 @@ describe('a follower', () => {
     await follower.has(12);
     await session.release();
     expect((await follower.closed).code).toBe(1000);
+  });
+});
+
+describe('beats of one interval', () => {
+  it('come once each interval, not all in one turn of the event loop, until they are stopped', async () => {
+    const counts = new Array<number>(3000).fill(0);
+    const beat = (i: number) => {
+      counts[i] = (counts[i] as number) + 1;
+    };
+    const stops = counts.map((_, i) => beatEach(50, () => beat(i)));
+    const sum = () => counts.reduce((a, b) => a + b, 0);
+    let most = 0;
+    let seen = 0;
+    let watching = true;
+    const watchTurns = () => {
+      const now = sum();
+      most = Math.max(most, now - seen);
+      seen = now;
+      if (watching) setImmediate(watchTurns);
+    };
+    watchTurns();
+    await until(() => sum() >= 2 * counts.length);
+    expect(Math.max(...counts) - Math.min(...counts)).toBeLessThanOrEqual(1);
+    expect(most).toBeLessThan(counts.length / 2);
+    watching = false;
+    for (const stop of stops) stop();
+    const before = sum();
+    let others = 0;
+    const stop = beatEach(50, () => void others++);
+    await until(() => others === 2);
+    stop();
+    expect(sum()).toBe(before);
   });
 });

@@ -30,6 +30,17 @@ function readEvents(stream: Uint8Array): SseEvent[] {
   return events;
 }
 
+describe('ids', () => {
+  test('stand before the name of the event: some readers take the line after that for the data', () => {
+    const text = (event: Uint8Array) => new TextDecoder().decode(event);
+    expect(text(encodeSseData('text', bytes('a'), '7'))).toBe('id: 7\nevent: data\ndata:a\n\n');
+    expect(text(encodeSseData('json', bytes('1\n'), '7'))).toBe('id: 7\nevent: data\ndata:[\ndata:1\ndata:]\n\n');
+    expect(text(encodeSseData('base64', bytes('a'), '7'))).toBe('id: 7\nevent: data\ndata:YQ==\n\n');
+    const control = formatSseControl({ nextOffset: 7, upToDate: true, closed: true }, '7');
+    expect(control).toMatch(/^id: 7\nevent: control\ndata:\{/);
+  });
+});
+
 describe('text events', () => {
   test('carry each line on its own', () => {
     expect(new TextDecoder().decode(encodeSseData('text', bytes('a\nb')))).toBe('event: data\ndata:a\ndata:b\n\n');
