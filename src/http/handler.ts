@@ -11,6 +11,7 @@ import { type HttpContext, type Live, type Log, SILENT } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
 import { type HttpLimits, httpLimits } from './limits.js';
+import { Pipeline } from './pipeline.js';
 import { sendProblem } from './problem.js';
 import { isBelow, parseRoute, type Route } from './route.js';
 import { refusalFields } from './stream-fields.js';
@@ -77,6 +78,7 @@ export function createHandler(options: HandlerOptions): Handler {
   const live = new Set<Live>();
   /** Those under way. Each counts for the drain; what lasts is in `live` too, with a better way to stop. */
   const responses = new Set<ServerResponse>();
+  const pipeline = new Pipeline(limits);
   let draining = false;
   let emptied: (() => void) | undefined;
 
@@ -141,11 +143,9 @@ export function createHandler(options: HandlerOptions): Handler {
         next?.();
         return false;
       }
-      // Pipelined behind a request that is not answered yet (RFC 9112, section 9.3.2): what that one does comes first. Node
-      // gives a response its socket when it is its turn.
-      if (!res.socket && req.socket instanceof Socket && !req.socket.destroyed) {
-        res.once('socket', () => void answer(req, res));
-      } else void answer(req, res);
+      // A response without a socket belongs to a request that was pipelined.
+      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, res, () => void answer(req, res));
+      else void answer(req, res);
       return true;
     },
     upgrade(req, socket, head) {

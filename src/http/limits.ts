@@ -34,6 +34,10 @@ export interface HttpLimits {
   readonly eventsMaxLag: number;
   /** Appender sessions at one time: `TOO_MANY_APPENDERS` beyond it. */
   readonly appendersMax: number;
+  /** Requests of one connection that wait behind another one; while there are as many it is not read on. */
+  readonly pipelinedPerConnectionMax: number;
+  /** The same of all connections: one that brings more is cut off. */
+  readonly pipelinedMax: number;
   /** How long `close()` waits for clients before it cuts them off. */
   readonly drainMs: number;
 }
@@ -52,6 +56,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   followersMax: 100_000,
   eventsMaxLag: 1024,
   appendersMax: 10_000,
+  pipelinedPerConnectionMax: 64,
+  pipelinedMax: 10_000,
   drainMs: 10_000,
 };
 
