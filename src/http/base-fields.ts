@@ -24,6 +24,7 @@ const EXPOSED: readonly string[] = [
     'Producer-Received-Seq',
     'Stream-Closed',
     'Stream-Cursor',
+    'Stream-End',
     'Stream-Expires-At',
     'Stream-Fork-Offset',
     'Stream-Fork-Sub-Offset',

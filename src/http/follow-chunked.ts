@@ -40,6 +40,8 @@ async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appen
     graceMs: graceMs(exchange),
     // A JSON stream goes out as its lines.
     contentType: info.json ? 'application/x-ndjson' : info.contentType,
+    // Where the end of the connection is the end of the body, a killed server looks like the stream's end.
+    fields: res.req.httpVersion === '1.0' ? ['Stream-End', 'unmarked'] : [],
   });
 }
 

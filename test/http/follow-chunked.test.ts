@@ -28,6 +28,26 @@ function watch(res: IncomingMessage): { readonly text: string; readonly ended: P
   };
 }
 
+describe('over HTTP/1.0, where a body ends with its connection,', () => {
+  it.each(['/foo.txt?live=raw', '/foo.txt?verb=follow'])('%s says that its end means nothing', async (path) => {
+    await server.store.create('foo.txt', { data: Buffer.from('all') });
+    const session = await server.store.acquire('foo.txt');
+    const socket = await dial(server);
+    socket.write(`GET ${path} HTTP/1.0\r\n\r\n`);
+    let text = '';
+    socket.on('data', (data) => {
+      text += data.toString('latin1');
+    });
+    await until(() => text.endsWith('\r\n\r\nall'));
+    expect(text).toMatch(/^Stream-End: unmarked\r$/m);
+    const chunked = await begin(server, 'GET', path);
+    expect(chunked.headers['stream-end']).toBeUndefined();
+    await session.append(Buffer.alloc(0), { close: true });
+    await once(socket, 'end');
+    expect((await collect(chunked)).text).toBe('all');
+  });
+});
+
 describe('GET ?verb=follow', () => {
   it('gives the contents so far, then what is appended, and ends when the appender leaves', async () => {
     const session = await server.store.acquire('foo.txt', { create: {} });
