@@ -7,6 +7,7 @@ import { baseFields } from './base-fields.js';
 import type { Exchange, HttpContext } from './context.js';
 import { eventSocket } from './events.js';
 import { followWebSocket, liveWebSocket } from './follow-websocket.js';
+import { ignoreUpgrade, whenAnswered } from './ignored-upgrade.js';
 import { sendProblem } from './problem.js';
 import { type MillraceRoute, parseRoute, type Route, type StreamRoute } from './route.js';
 import { WS_CLOSE_TIMEOUT_MS } from './websocket-close.js';
@@ -50,55 +51,60 @@ export function createUpgrade(
   } as ConstructorParameters<typeof WebSocketServer>[0]);
 
   return (req, socket, head) => {
-    // Until `ws` takes over nobody else listens, and an unheard error would end the process.
-    socket.on('error', () => socket.destroy());
-    if (!asksForWebSocket(req)) {
-      // A client may offer other upgrades (curl offers h2c): not taking them up means to answer as usual. Node has
-      // stopped reading the request, though, so there must be no body.
-      if (req.method === 'GET' || req.method === 'HEAD' || req.method === 'DELETE') {
-        void answer(req, respondOn(req, socket));
+    // Until somebody takes over nobody else listens, and an unheard error would end the process.
+    const onError = () => socket.destroy();
+    socket.on('error', onError);
+    whenAnswered(socket, () => {
+      if (asksForWebSocket(req)) return void handshake(req, socket, head);
+      if (ignoreUpgrade(req, socket, head)) {
+        socket.off('error', onError);
         return;
       }
-      return refuse(context, req, socket, 'Upgrade names no protocol that is spoken here: leave it out.');
-    }
-    void (async () => {
-      let exchange: UpgradeExchange | undefined;
-      let response: ServerResponse | undefined;
-      try {
-        if (context.draining) throw shuttingDown();
-        const route = parseRoute(req, context.prefix, context.limits);
-        const made: UpgradeExchange = {
-          req,
-          socket,
-          route,
-          context,
-          protocols: checkHandshake(req),
-          accept(protocol) {
-            if (protocol !== undefined) chosen.set(req, protocol);
-            let accepted: WebSocket | undefined;
-            server.handleUpgrade(req, socket, head, (ws) => {
-              accepted = ws;
-            });
-            return accepted;
-          },
-          respond() {
-            const res = respondOn(req, socket);
-            response = res;
-            // A response like others: what closes the server waits for it.
-            res.once('close', context.track({ stop() {}, abort: () => res.destroy() }));
-            return { req, res, route, context, base: baseFields(req, res) };
-          },
-        };
-        exchange = made;
-        await handlerOf(route)(made);
-      } catch (error) {
-        if (socket.destroyed) return;
-        const res = response ?? respondOn(req, socket);
-        const base = baseFields(req, res);
-        sendProblem({ req, res, context, base, ...(exchange === undefined ? {} : { route: exchange.route }) }, error);
+      // No server of Node's: then what was read of the request is all that can be had of it.
+      if (req.method === 'GET' || req.method === 'HEAD' || req.method === 'DELETE') {
+        return void answer(req, respondOn(req, socket));
       }
-    })();
+      refuse(context, req, socket, 'Upgrade names no protocol that is spoken here: leave it out.');
+    });
   };
+
+  async function handshake(req: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+    let exchange: UpgradeExchange | undefined;
+    let response: ServerResponse | undefined;
+    try {
+      if (context.draining) throw shuttingDown();
+      const route = parseRoute(req, context.prefix, context.limits);
+      const made: UpgradeExchange = {
+        req,
+        socket,
+        route,
+        context,
+        protocols: checkHandshake(req),
+        accept(protocol) {
+          if (protocol !== undefined) chosen.set(req, protocol);
+          let accepted: WebSocket | undefined;
+          server.handleUpgrade(req, socket, head, (ws) => {
+            accepted = ws;
+          });
+          return accepted;
+        },
+        respond() {
+          const res = respondOn(req, socket);
+          response = res;
+          // A response like others: what closes the server waits for it.
+          res.once('close', context.track({ stop() {}, abort: () => res.destroy() }));
+          return { req, res, route, context, base: baseFields(req, res) };
+        },
+      };
+      exchange = made;
+      await handlerOf(route)(made);
+    } catch (error) {
+      if (socket.destroyed) return;
+      const res = response ?? respondOn(req, socket);
+      const base = baseFields(req, res);
+      sendProblem({ req, res, context, base, ...(exchange === undefined ? {} : { route: exchange.route }) }, error);
+    }
+  }
 }
 
 function handlerOf(route: Route): (exchange: UpgradeExchange) => void | Promise<void> {

@@ -1,3 +1,4 @@
+import { Socket } from 'node:net';
 import {
   checkHandlerOptions,
   type Handler,
@@ -6,6 +7,8 @@ import {
   createHandler as overStore,
   refuseRequest,
 } from '../http/index.js';
+import { httpLimits } from '../http/limits.js';
+import { Pipeline } from '../http/pipeline.js';
 import { createFileStore, type FileStoreOptions, type Store } from '../log/index.js';
 
 /** Options of {@link createHandler} with a root in place of a store. */
@@ -46,6 +49,7 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
     () => {},
   );
   const { prefix = '' } = rest;
+  const pipeline = new Pipeline(httpLimits(rest.limits));
   return {
     ready,
     request(req, res, next) {
@@ -54,10 +58,15 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
         next?.();
         return false;
       }
-      opened.then(
-        (made) => made.request(req, res, next),
-        (error) => refuseRequest(req, res, error),
-      );
+      const whenOpen = () => {
+        opened.then(
+          (made) => made.request(req, res, next),
+          (error) => refuseRequest(req, res, error),
+        );
+      };
+      // A response without a socket belongs to a request that was pipelined.
+      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, res, whenOpen);
+      else whenOpen();
       return true;
     },
     upgrade(req, socket, head) {

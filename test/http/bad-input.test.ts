@@ -149,13 +149,9 @@ describe('upgrades', () => {
 
   it('to something else are not taken up', async () => {
     const { status, body } = await send(
-      'GET /safe.txt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n',
+      'GET /safe.txt HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n',
     );
     expect([status, body]).toEqual([200, 'safe']);
-    const post = await send(
-      'POST /safe.txt HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 1\r\n\r\nx',
-    );
-    expect([post.status, JSON.parse(post.body).code]).toEqual([400, 'INVALID_HANDSHAKE']);
   });
 
   it('where nothing listens are refused', async () => {
