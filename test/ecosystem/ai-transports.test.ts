@@ -107,4 +107,18 @@ describe('the transport for TanStack AI', () => {
     stop.abort();
     expect(said).toEqual(['Bye', 'Farewell']);
   });
+
+  // Its adapter for runs names a stream by one segment that holds a slash.
+  it('has a stream of its own for runs%2Frun1', async () => {
+    const json = { 'content-type': 'application/json' };
+    const put = (path: string) => fetch(`${millraceUrl}${path}`, { method: 'PUT', headers: json });
+    expect((await put('/streams/runs%2Frun1')).status).toBe(201);
+    expect((await put('/streams/runs/run1')).status).toBe(201);
+    const body = JSON.stringify({ type: 'RUN_STARTED' });
+    await fetch(`${millraceUrl}/streams/runs%2Frun1`, { method: 'POST', headers: json, body });
+    expect(await (await fetch(`${millraceUrl}/streams/runs%2Frun1?offset=-1`)).json()).toEqual([
+      { type: 'RUN_STARTED' },
+    ]);
+    expect(await (await fetch(`${millraceUrl}/streams/runs/run1?offset=-1`)).json()).toEqual([]);
+  });
 });
