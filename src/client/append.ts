@@ -4,8 +4,8 @@ import { type AppendSource, openSource, type Source } from './source.js';
 /**
  * Appends everything that `source` gives, as the stream's only appender, and resolves when all of it is durable.
  * Strings are sent as UTF-8. The stream is created if need be. A lost connection is made anew, and what had not
- * arrived is sent again, exactly once. Where it fails, `source` is closed: a stream is cancelled or destroyed, an
- * iterator is told to return.
+ * arrived is sent again, exactly once. Where `source` fails, what it gave before that is appended, then its error is
+ * told. Where anything else fails, `source` is closed: a stream is cancelled or destroyed, an iterator is told to return.
  *
  * Errors: `APPENDER_ACTIVE` while another appender is at it, `STREAM_CLOSED`, `PRODUCER_FENCED` when a newer one took
  * over, `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
@@ -40,9 +40,14 @@ async function appendFrom(source: Source, url: string | URL, options: AppendOpti
 }
 
 async function appendAll(appender: Appender, source: Source): Promise<AppendResult> {
-  for await (const chunk of source.parts) {
-    const room = appender.write(chunk);
-    if (room !== undefined) await room;
+  try {
+    for await (const chunk of source.parts) {
+      const room = appender.write(chunk);
+      if (room !== undefined) await room;
+    }
+  } catch (error) {
+    // A model that died, say: the words that it gave are worth keeping.
+    await appender.failAfterRest(error);
   }
   return appender.close();
 }

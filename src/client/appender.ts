@@ -151,7 +151,7 @@ export class Appender {
       checkChunk(chunk);
       this.#buffer.write(chunk);
     } catch (error) {
-      return this.#failAfterRest(error);
+      return this.failAfterRest(error);
     }
     this.#scheduleFlush();
     if (this.#queue.bytes + this.#buffer.bytes <= this.#unacknowledgedBytesMax) return undefined;
@@ -165,7 +165,7 @@ export class Appender {
     try {
       this.#buffer.end();
     } catch (error) {
-      await this.#failAfterRest(error);
+      await this.failAfterRest(error);
     }
     await this.#settle();
     if (this.#closeStream) await this.#closeForGood();
@@ -175,6 +175,13 @@ export class Appender {
     this.#ending.abort();
     await connection?.close();
     return { offset: this.#offset, bytes: this.#bytes };
+  }
+
+  /** Fails, for something that cannot be sent or did not come, once all that was written before it is durable. */
+  async failAfterRest(error: unknown): Promise<never> {
+    await this.#settle();
+    this.#fail(error);
+    throw error;
   }
 
   /** Gives up at once. What had reached the server stays appended. */
@@ -208,17 +215,10 @@ export class Appender {
   /** Resolves when everything that was written is acknowledged. */
   async #settle(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure.error;
-    this.#pump();
+    this.#flush();
     if (this.#queue.empty) return;
     this.#settled ??= deferred();
     await this.#settled.promise;
-  }
-
-  /** Fails for something that cannot be sent, once all that was written before it is durable. */
-  async #failAfterRest(error: unknown): Promise<never> {
-    await this.#settle();
-    this.#fail(error);
-    throw error;
   }
 
   /** Everything before is durable already, so a broken connection cannot separate the closure from its data. */

@@ -2,6 +2,7 @@ import { Readable } from 'node:stream';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { create, head, read } from '../../src/client/requests.js';
+import type { AppendSource } from '../../src/client/source.js';
 import { removeRoots, type StreamServer, startStreamServer, stores } from './stream-server.js';
 
 let server: StreamServer;
@@ -19,6 +20,26 @@ const quick = { retryDelayMinMs: 5, retryDelayMaxMs: 20 };
 async function contentOf(path: string): Promise<string> {
   const { data } = await read(`${server.url}${path}`);
   return Buffer.from(data).toString();
+}
+
+async function* giving(parts: readonly (string | Uint8Array)[]): AsyncGenerator<string | Uint8Array> {
+  yield* parts;
+  throw new Error('the source died');
+}
+
+function* givingAtOnce(parts: readonly string[]): Generator<string> {
+  yield* parts;
+  throw new Error('the source died');
+}
+
+function webStreamOf<T>(parts: AsyncIterator<T>): ReadableStream<T> {
+  return new ReadableStream<T>({
+    async pull(controller) {
+      const { done, value } = await parts.next();
+      if (done === true) controller.close();
+      else controller.enqueue(value);
+    },
+  });
 }
 
 describe('append', () => {
@@ -102,6 +123,36 @@ describe('append', () => {
     await expect(append('ftp://localhost/a.txt', 'x')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(append('not a url', 'x')).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     await expect(append(`${server.url}/../-/x`, 'x')).rejects.toMatchObject({ name: 'MillraceError' });
+  });
+
+  it.each<[name: string, source: () => AppendSource, path: string, kept: string]>([
+    ['text, in the same turn', () => giving(['partial ', 'answer']), 'f.txt', 'partial answer'],
+    [
+      'bytes, in the same turn',
+      () => giving([Buffer.from('partial '), Buffer.from('answer')]),
+      'f.bin',
+      'partial answer',
+    ],
+    ['text of a synchronous iterable', () => givingAtOnce(['partial ', 'answer']), 'f.txt', 'partial answer'],
+    ['the whole lines of NDJSON', () => giving([Buffer.from('1\n2\n{"half":')]), 'f.json', '1\n2\n'],
+    ['more than a frame', () => giving(['x'.repeat(200_000)]), 'f.txt', 'x'.repeat(200_000)],
+    [
+      'what a ReadableStream gave before it errored',
+      () => webStreamOf(giving(['partial ', 'answer'])),
+      'f.txt',
+      'partial answer',
+    ],
+    [
+      'what came before a chunk that is none',
+      () => ['partial ', 'answer', 5 as unknown as string],
+      'f.txt',
+      'partial answer',
+    ],
+  ])('keeps what a source gave before it failed: %s', async (_name, source, path, kept) => {
+    const options = path.endsWith('.json') ? { contentType: 'application/json' } : {};
+    await expect(append(`${server.url}/${path}`, source(), options)).rejects.toThrow(/died|must be strings/);
+    const { data } = await server.store.read(path, 0, { maxBytes: 1_000_000 });
+    expect(Buffer.from(data).toString()).toBe(kept);
   });
 
   it('passes on what the source throws, and leaves the stream free', async () => {
