@@ -8,7 +8,7 @@ import { findToolchain, runProgram } from './programs.js';
 /** Programs in other languages, built on the client that their users have, against a server that runs as it comes. */
 
 const PROGRAMS = 'test/ecosystem/programs';
-const [go, python] = [await findToolchain('go'), await findToolchain('python')];
+const [go, python, java] = [await findToolchain('go'), await findToolchain('python'), await findToolchain('java')];
 
 afterEach(stopAll);
 
@@ -50,6 +50,32 @@ describe.runIf(python)('the official Python client', () => {
       headIsAtTheTail: true,
       messages: [{ n: 1 }, { n: 2 }],
       gone: true,
+    });
+  });
+});
+
+describe.runIf(java)("Java's own HTTP client, which the official Java client is built on", () => {
+  it('creates, appends, reads, follows and deletes, also while it offers HTTP/2', { timeout: 180_000 }, async () => {
+    const url = await startServer();
+    const output = await runProgram(java as string, [`${PROGRAMS}/java/Walk.java`, url]);
+    expect(
+      Object.fromEntries(
+        output
+          .trim()
+          .split('\n')
+          .map((line) => line.split('=')),
+      ),
+    ).toEqual({
+      put: '201',
+      post: '204',
+      read: 'one two ',
+      putEmpty: '201',
+      postLarge: '204',
+      largeIsTheSame: 'true',
+      sse: 'true',
+      delete: '204',
+      gone: '404',
+      version: 'HTTP_1_1',
     });
   });
 });

@@ -27,6 +27,7 @@ export async function runProgram(program: string, args: readonly string[], cwd?:
   const { stdout } = await run(program, [...args], {
     encoding: 'utf8',
     timeout: 120_000,
+    maxBuffer: 16 * 1024 * 1024,
     ...(cwd === undefined ? {} : { cwd }),
   });
   return stdout;
