@@ -18,6 +18,8 @@ export const EXIT = {
   storeFailed: 6,
   /** The server could not start: port, root directory, lock, journal. */
   cannotStart: 7,
+  /** The stream was deleted, and another one is at its place. */
+  anotherStream: 8,
   /** Ended by a signal, unfinished: a second Ctrl-C, or one that came before there was anything to finish. */
   interrupted: 130,
 } as const;
@@ -35,6 +37,8 @@ export function exitCodeOf(error: unknown): number {
       return EXIT.notFound;
     case 'APPENDER_ACTIVE':
       return EXIT.appenderActive;
+    case 'OFFSET_OF_ANOTHER_STREAM':
+      return EXIT.anotherStream;
     case 'CONNECTION_FAILED':
     case 'HUB_UNAVAILABLE':
       return EXIT.unreachable;

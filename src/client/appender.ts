@@ -78,6 +78,8 @@ export class Appender {
   #closed = false;
   #bytes = 0;
   #offset = '';
+  /** Whose offsets the server counts: another's after a reconnect are those of another stream. */
+  #owner: string | undefined;
   #flushScheduled = false;
   /** Writers that wait until less is unacknowledged. */
   #room: Deferred<void> | undefined;
@@ -270,6 +272,14 @@ export class Appender {
     this.#backoff.connected();
     const before = this.#queue.bytes;
     try {
+      const { owner } = parseOffset(connection.welcome.offset);
+      if (this.#owner !== undefined && owner !== this.#owner && this.#bytes > 0) {
+        throw new MillraceError(
+          'RESUME_FAILED',
+          'The stream was deleted and made anew while the connection was broken: what was appended before is gone with it. Start a new append.',
+        );
+      }
+      this.#owner = owner;
       if (this.#json !== undefined && this.#json !== connection.welcome.json) {
         throw new MillraceError(
           'RESUME_FAILED',
@@ -318,7 +328,9 @@ export class Appender {
 
   /** The stream was closed right behind our last byte: the closure had arrived, only its acknowledgement had not. */
   #isOurClosure(error: unknown): boolean {
-    return isMillraceError(error, 'STREAM_CLOSED') && error.details.offset === parseOffset(this.#offset);
+    if (!isMillraceError(error, 'STREAM_CLOSED')) return false;
+    const { nextOffset, offset } = error.details;
+    return nextOffset === undefined ? offset === parseOffset(this.#offset).offset : nextOffset === this.#offset;
   }
 
   #orFail(step: () => void): void {

@@ -1,5 +1,5 @@
 import { type ErrorCode, MillraceError } from '../errors.js';
-import { parseOffset } from '../wire/offset.js';
+import { type OffsetToken, parseOffset } from '../wire/offset.js';
 import type { CheckedConnection } from './connection-options.js';
 import { connectionLost, errorFromRefusal } from './problem.js';
 import { ReceiveQueue } from './receive-queue.js';
@@ -14,8 +14,8 @@ export interface FollowOnceOptions extends CheckedConnection {
   readonly offset: number | undefined;
   /** The server has accepted. */
   readonly onOpen: () => void;
-  /** The server has told where the tail is, before any data. */
-  readonly onTail: (offset: number) => void;
+  /** The server has told where it stands, and of which stream: before any data is given out. */
+  readonly onPlace: (start: OffsetToken) => void;
 }
 
 /** A close that says: all is there (RFC 6455, 7.4.1). */
@@ -66,6 +66,9 @@ class Inlet {
   readonly #options: FollowOnceOptions;
   /** The offset after all that has come. */
   #offset: number | undefined;
+  #placed = false;
+  /** What came before the server said of which stream it is. */
+  #unplaced: Uint8Array[] = [];
   #paused = false;
   #socket: Socket | undefined;
 
@@ -86,6 +89,12 @@ class Inlet {
       return;
     }
     this.#offset += data.length;
+    // Nobody gets a byte of which it is not known whose it is: after a cut there would be no telling its stream.
+    if (this.#placed) this.#push(data);
+    else this.#unplaced.push(data);
+  }
+
+  #push(data: Uint8Array): void {
     this.queue.push(data);
     if (this.queue.bytes <= this.#options.receivedBytesMax || this.#paused) return;
     if (this.#socket?.pausable === true) {
@@ -100,18 +109,25 @@ class Inlet {
 
   /** The server counts as we do: what does not agree is not the stream that we began with. */
   onText(text: string): void {
-    const offset = nextOffsetOf(text);
-    if (offset !== undefined && this.#offset === undefined) {
-      this.#offset = offset;
-      this.#options.onTail(offset);
+    const next = nextOffsetOf(text);
+    if (next !== undefined) this.#offset ??= next.offset;
+    if (next === undefined || next.offset !== this.#offset) {
+      this.#notUnderstood();
+      return;
     }
-    if (offset === undefined || offset !== this.#offset) this.#notUnderstood();
+    if (this.#placed) return;
+    this.#placed = true;
+    const bytes = this.#unplaced.reduce((sum, data) => sum + data.length, 0);
+    this.#options.onPlace({ offset: next.offset - bytes, owner: next.owner });
+    for (const data of this.#unplaced) this.#push(data);
+    this.#unplaced = [];
   }
 
   onClose(code: number, reason: string): void {
     const known = codeOfClose[code];
-    if (code === CLOSE_NORMAL) this.queue.end('complete');
-    else if (known !== undefined) this.queue.end({ error: new MillraceError(known[0], known[1]) });
+    if (code === CLOSE_NORMAL && this.#unplaced.length > 0) this.#notUnderstood();
+    else if (code === CLOSE_NORMAL) this.queue.end('complete');
+    else if (known !== undefined) this.queue.end({ error: new MillraceError(known[0], known[1], { closeCode: code }) });
     else this.queue.end({ error: connectionLost(this.#url, code, reason) });
   }
 
@@ -129,7 +145,7 @@ class Inlet {
 }
 
 /** The offset in a control message. */
-function nextOffsetOf(text: string): number | undefined {
+function nextOffsetOf(text: string): OffsetToken | undefined {
   try {
     const control = JSON.parse(text) as { readonly streamNextOffset?: unknown } | null;
     return typeof control?.streamNextOffset === 'string' ? parseOffset(control.streamNextOffset) : undefined;

@@ -1,4 +1,5 @@
-import { formatOffset, OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
+import { isMillraceError } from '../errors.js';
+import { formatOffset, OFFSET_NOW, OFFSET_START, parseStartOffset, type StartOffset } from '../wire/offset.js';
 import {
   type CheckedConnection,
   type ConnectionOptions,
@@ -20,6 +21,12 @@ export interface FollowOptions extends ConnectionOptions {
    * appender. `true`: when the stream is closed for good.
    */
   readonly live?: boolean;
+  /**
+   * What to do where the stream was deleted and another one is at its place: `'fail'` (default) with
+   * `OFFSET_OF_ANOTHER_STREAM`, or go on with the new stream from its beginning. A function is called before its first
+   * chunk is given out: what was read before is of the old one.
+   */
+  readonly onRecreated?: 'fail' | 'restart' | (() => void);
   /** Bytes that may have arrived and not been taken, about; then the server has to wait (default {@link DEFAULT_RECEIVED_BYTES_MAX}). */
   readonly receivedBytesMax?: number;
 }
@@ -32,7 +39,7 @@ export const DEFAULT_RECEIVED_BYTES_MAX = 1024 * 1024;
  * made anew and goes on where it broke off. Nothing is requested before the first chunk is asked for.
  *
  * Errors, from the iteration: `STREAM_NOT_FOUND`, `STREAM_GONE`, `INVALID_OFFSET`, `OFFSET_OUT_OF_RANGE`,
- * `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
+ * `OFFSET_OF_ANOTHER_STREAM` (see {@link FollowOptions.onRecreated}), `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
  * `UNEXPECTED_RESPONSE`; the reason of an aborted `signal`. At once: `INVALID_ARGUMENT`, `INVALID_OFFSET`.
  */
 export function follow(url: string | URL, options: FollowOptions = {}): Follower {
@@ -52,7 +59,14 @@ export class Follower implements AsyncIterable<Uint8Array> {
   #left = false;
   /** Bytes of an unfinished character: they were taken, and no text has them yet. */
   #heldBytes = 0;
-  #offset: number | typeof OFFSET_NOW;
+  #offset: number | typeof OFFSET_NOW = OFFSET_NOW;
+  /** The stream that `#offset` is of, as its tokens name it; undefined before the server has said. */
+  #owner: string | undefined;
+  readonly #onRecreated: 'fail' | 'restart' | (() => void);
+  /** The old stream is over, and no chunk of the new one was given out. */
+  #restarting = false;
+  /** How often it began with a new stream. */
+  #restarts = 0;
 
   constructor(url: string | URL, options: FollowOptions) {
     this.#url = parseStreamUrl(url);
@@ -60,13 +74,14 @@ export class Follower implements AsyncIterable<Uint8Array> {
     this.#receivedBytesMax = checkBytes('receivedBytesMax', options.receivedBytesMax ?? DEFAULT_RECEIVED_BYTES_MAX);
     this.#options = checkConnection(options);
     this.#backoff = new Backoff(options);
-    this.#offset = parseStartOffset(options.offset ?? OFFSET_START);
+    this.#onRecreated = options.onRecreated ?? 'fail';
+    this.#moveTo(parseStartOffset(options.offset ?? OFFSET_START));
     this.#chunks = this.#read();
   }
 
   /** The token of the place after the last chunk that was taken: `follow(url, { offset })` goes on from there. */
   get offset(): string {
-    return this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset - this.#heldBytes);
+    return this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset - this.#heldBytes, this.#owner);
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, undefined> {
@@ -97,8 +112,14 @@ export class Follower implements AsyncIterable<Uint8Array> {
   }
 
   async *#readText(): AsyncGenerator<string, void, undefined> {
-    const pieces = new TextPieces();
+    let pieces = new TextPieces();
+    let restarts = this.#restarts;
     for await (const chunk of this.#chunks) {
+      if (restarts !== this.#restarts) {
+        // What the old stream ended in the middle of is not to be finished by the new one.
+        restarts = this.#restarts;
+        pieces = new TextPieces();
+      }
       const text = pieces.push(chunk);
       this.#heldBytes = pieces.heldBytes;
       if (text !== '') yield text;
@@ -139,14 +160,13 @@ export class Follower implements AsyncIterable<Uint8Array> {
             opened = true;
             this.#backoff.connected();
           },
-          onTail: (offset) => {
-            this.#offset = offset;
-          },
+          onPlace: (start) => this.#moveTo(start),
         });
         for await (const chunk of chunks) {
           // What is queued already does not count: an aborted follow ends here and now.
           signal.throwIfAborted();
           this.#backoff.reset();
+          this.#tellOfRestart();
           this.#offset = (this.#offset as number) + chunk.length;
           yield chunk;
         }
@@ -156,6 +176,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
         failure = error;
       }
       signal.throwIfAborted();
+      if (this.#restartsAfter(failure)) continue;
       if (!opened || !isTransient(failure)) throw failure;
       const delayMs = this.#backoff.next(failure);
       if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
@@ -163,8 +184,33 @@ export class Follower implements AsyncIterable<Uint8Array> {
     }
   }
 
+  /** Whether what happened means that this stream is over, and that one at its place is to be read from its beginning. */
+  #restartsAfter(failure: unknown): boolean {
+    if (this.#onRecreated === 'fail') return false;
+    // Deleted under our eyes: if there is a new one by now, it is what was asked for.
+    const deleted = isMillraceError(failure, 'STREAM_NOT_FOUND') && failure.details.closeCode !== undefined;
+    if (!deleted && !isMillraceError(failure, 'OFFSET_OF_ANOTHER_STREAM')) return false;
+    this.#moveTo(parseStartOffset(OFFSET_START));
+    this.#heldBytes = 0;
+    this.#restarting = true;
+    return true;
+  }
+
+  #tellOfRestart(): void {
+    if (!this.#restarting) return;
+    this.#restarting = false;
+    this.#restarts++;
+    if (typeof this.#onRecreated === 'function') this.#onRecreated();
+  }
+
+  #moveTo(start: StartOffset): void {
+    this.#offset = start === OFFSET_NOW ? start : start.offset;
+    this.#owner = start === OFFSET_NOW ? undefined : start.owner;
+  }
+
   #target(resume: boolean): URL {
-    const query = { live: 'ws', offset: this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset) };
+    const offset = this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset, this.#owner);
+    const query = { live: 'ws', offset };
     if (this.#live) return withQuery(this.#url, query);
     // With `resume` the server waits for an appender that is on its way back as well.
     return withQuery(this.#url, { ...query, verb: 'follow', resume: resume ? 'true' : undefined });

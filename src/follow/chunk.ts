@@ -20,6 +20,7 @@ export const NOTHING: Buffer = Buffer.alloc(0);
 
 /** One piece of a stream on its way to all followers at once. Immutable; what it caches is forgotten with time. */
 export class Chunk implements StreamState {
+  readonly streamId: string;
   readonly offset: number;
   readonly data: Uint8Array;
   readonly tail: number;
@@ -30,7 +31,8 @@ export class Chunk implements StreamState {
   readonly upToDate: boolean;
   #cache: CacheEntry[] = [];
 
-  constructor(offset: number, data: Uint8Array, state: StreamState, upToDate: boolean) {
+  constructor(streamId: string, offset: number, data: Uint8Array, state: StreamState, upToDate: boolean) {
+    this.streamId = streamId;
     this.offset = offset;
     this.data = data;
     this.tail = offset + data.length;
@@ -61,24 +63,28 @@ interface CacheEntry extends Encoded {
   readonly before: Uint8Array;
 }
 
+/** How things stand once `data` was sent. */
+interface StateAfter {
+  readonly streamId: string;
+  readonly tail: number;
+  readonly upToDate: boolean;
+  readonly closed: boolean;
+  readonly final?: boolean;
+}
+
 /** Encodes `data` for a follower that has kept back `held`. `state.tail` is the offset after `data`. */
-export function encode(
-  format: Format,
-  held: Uint8Array,
-  data: Uint8Array,
-  state: { readonly tail: number; readonly upToDate: boolean; readonly closed: boolean; readonly final?: boolean },
-): Encoded {
-  const { tail, upToDate, closed } = state;
+export function encode(format: Format, held: Uint8Array, data: Uint8Array, state: StateAfter): Encoded {
+  const { streamId, tail, upToDate, closed } = state;
   const { unfinished } = format;
   if (unfinished === undefined) {
-    return { bytes: asBuffer(format.encode(data, { offset: tail, upToDate, closed })), held: NOTHING };
+    return { bytes: asBuffer(format.encode(data, { streamId, offset: tail, upToDate, closed })), held: NOTHING };
   }
   const all = held.length === 0 ? data : Buffer.concat([held, data]);
   const rest = closed || state.final === true ? 0 : unfinished(all);
   const whole = all.subarray(0, all.length - rest);
   // A copy: three bytes must not keep a whole chunk in memory.
   const kept = rest === 0 ? NOTHING : Buffer.from(all.subarray(all.length - rest));
-  return { bytes: asBuffer(format.encode(whole, { offset: tail - rest, upToDate, closed })), held: kept };
+  return { bytes: asBuffer(format.encode(whole, { streamId, offset: tail - rest, upToDate, closed })), held: kept };
 }
 
 /** Sockets take a `Buffer` as it is, but wrap any other `Uint8Array` anew at each write. */

@@ -62,6 +62,11 @@ export class Feed {
       .then(end, end);
   }
 
+  /** `StreamInfo.id`. */
+  get streamId(): string {
+    return this.#info.id;
+  }
+
   /** The stream as it stands now. */
   get info(): StreamInfo {
     return { ...this.#info, tail: this.tail, closed: this.state.closed, appender: this.state.appender };
@@ -99,6 +104,7 @@ export class Feed {
 
   /** Makes events of one state into chunks of at most `chunkBytesMax`, in a JSON stream of whole lines. */
   #cut(events: readonly StreamEvent[], end: number, chunks: Chunk[]): void {
+    const { id } = this.#info;
     const first = events[0] as StreamEvent;
     const data = events.length === 1 ? first.data : Buffer.concat(events.map((event) => event.data));
     // The state before is not lost: it stays true for all but the last piece.
@@ -111,11 +117,11 @@ export class Feed {
         size = (newline >= at ? newline : data.indexOf(NEWLINE, at + size)) + 1 - at;
         if (size >= data.length - at || size <= 0) break;
       }
-      chunks.push(new Chunk(first.offset + at, data.subarray(at, at + size), before, false));
+      chunks.push(new Chunk(id, first.offset + at, data.subarray(at, at + size), before, false));
       at += size;
     }
     const offset = first.offset + at;
-    chunks.push(new Chunk(offset, at === 0 ? data : data.subarray(at), first, offset + data.length - at === end));
+    chunks.push(new Chunk(id, offset, at === 0 ? data : data.subarray(at), first, offset + data.length - at === end));
   }
 }
 

@@ -169,7 +169,12 @@ export class Follower implements Following {
     const feed = this.#feed;
     const offset = this.#offset;
     this.#offset = next;
-    const state = { tail: next, upToDate: next >= feed.tail, closed: feed.state.closed && next === feed.tail };
+    const state = {
+      streamId: feed.streamId,
+      tail: next,
+      upToDate: next >= feed.tail,
+      closed: feed.state.closed && next === feed.tail,
+    };
     const wants = this.#send(encode(this.#format, this.#held, data, state), state);
     if (wants) {
       this.#release();
@@ -189,7 +194,7 @@ export class Follower implements Following {
   #goLive(): void {
     const feed = this.#feed;
     if (!this.#saidUpToDate || (feed.state.closed && !this.#saidClosed)) {
-      const state = { tail: this.#offset, upToDate: true, closed: feed.state.closed };
+      const state = { streamId: feed.streamId, tail: this.#offset, upToDate: true, closed: feed.state.closed };
       // What the sink says does not matter: the live loop asks again with the next chunk.
       this.#send(encode(this.#format, this.#held, NOTHING, state), state);
     }
@@ -259,7 +264,8 @@ export class Follower implements Following {
     if (this.#over) return;
     if (this.#held.length > 0 && reason.kind !== 'failed' && reason.kind !== 'stopped') {
       // No more is coming: what looked like the beginning of a character goes out as it is.
-      const state = { tail: this.#offset, upToDate: true, closed: reason.kind === 'closed', final: true };
+      const closed = reason.kind === 'closed';
+      const state = { streamId: this.#feed.streamId, tail: this.#offset, upToDate: true, closed, final: true };
       this.#send(encode(this.#format, this.#held, NOTHING, state), state);
     }
     this.stop();

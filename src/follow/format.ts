@@ -1,5 +1,7 @@
 /** Where a follower stands once it has what is being encoded. */
 export interface After {
+  /** `StreamInfo.id` of the stream. */
+  readonly streamId: string;
   /** The offset after the data: what a client gives back to go on from here. */
   readonly offset: number;
   /** Nothing more was committed at the time. */

@@ -23,7 +23,9 @@ export const appendChunked: StreamHandler = async (exchange) => {
   // There are no pings in a request body: TCP has to notice a peer that is gone.
   req.socket.setKeepAlive(true, context.limits.heartbeatIntervalMs);
   const { offset, closed } = await receive(exchange, session);
-  res.writeHead(204, [...base, 'Cache-Control', 'no-store', ...positionFields({ offset, closed })]).end();
+  res
+    .writeHead(204, [...base, 'Cache-Control', 'no-store', ...positionFields(session.info.id, { offset, closed })])
+    .end();
 };
 
 /** Appends the body. Answers when it has ended, for whatever reason, and all of it that came is durable. */

@@ -90,7 +90,7 @@ class AppendConnection {
     if (this.#acknowledges) {
       this.#send({
         type: 'welcome',
-        offset: formatOffset(info.tail),
+        offset: formatOffset(info.tail, info.id),
         contentType: info.contentType,
         json: info.json,
         frameBytesMax: this.#context.limits.frameBytesMax,
@@ -167,7 +167,7 @@ class AppendConnection {
       const seq = this.#firstSeq + frames - 1;
       this.#ack = {
         type: 'ack',
-        offset: formatOffset(appended.offset),
+        offset: formatOffset(appended.offset, appended.streamId),
         seq,
         ...(appended.closed ? { closed: true } : {}),
       };

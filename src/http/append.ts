@@ -59,7 +59,7 @@ async function jsonLines({ route, context }: Parameters<StreamHandler>[0], body:
 }
 
 function appendedFields(base: readonly string[], appended: Appended): string[] {
-  const fields = ['Stream-Next-Offset', formatOffset(appended.offset), ...base];
+  const fields = ['Stream-Next-Offset', formatOffset(appended.offset, appended.streamId), ...base];
   if (appended.closed) fields.push('Stream-Closed', 'true');
   if (appended.producer !== undefined) {
     fields.push('Producer-Epoch', String(appended.producer.epoch), 'Producer-Seq', String(appended.producer.seq));

@@ -2,9 +2,10 @@ import type { IncomingMessage } from 'node:http';
 import type { TLSSocket } from 'node:tls';
 import { MillraceError } from '../errors.js';
 import { parseStreamPath } from '../log/index.js';
-import type { CreateOptions, ForkPoint } from '../log/store.js';
+import type { CreateOptions, ForkPoint, Store, StreamInfo } from '../log/store.js';
 import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifetime } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
+import { type OffsetToken, offsetIn } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
 import { publicStreamPath, requestTarget } from './route.js';
@@ -18,7 +19,7 @@ export const create: StreamHandler = async ({ req, res, route, context, base }) 
   if (contentType !== undefined) options.contentType = contentType;
   if (parseClosed(header(req, 'stream-closed'))) options.closed = true;
   const forkHeaders = parseFork(headers);
-  if (forkHeaders !== undefined) options.fork = forkPoint(forkHeaders, context.prefix);
+  if (forkHeaders !== undefined) options.fork = await forkPoint(forkHeaders, context);
   const body = await readBody(req, context.limits.bodyBytesMax);
   if (body.length > 0) {
     const json = contentType === undefined ? await forksJson(context, options.fork) : isJsonType(contentType);
@@ -33,25 +34,40 @@ export const create: StreamHandler = async ({ req, res, route, context, base }) 
     '0',
     'Cache-Control',
     'no-store',
-    ...positionFields({ offset: info.tail, closed: info.closed }),
+    ...positionFields(info.id, { offset: info.tail, closed: info.closed }),
   ];
   if (created) fields.push('Location', streamUrl(req, context));
   res.writeHead(created ? 201 : 200, fields).end();
 };
 
-/** The stream that a URL path below our prefix names. */
-function forkPoint(fork: ForkHeaders, prefix: string): ForkPoint {
+/** The stream that a URL path below our prefix names. Errors: `OFFSET_OF_ANOTHER_STREAM`, `INVALID_PATH`. */
+async function forkPoint(fork: ForkHeaders, { prefix, store }: HttpContext): Promise<ForkPoint> {
   if (!fork.from.startsWith(`${prefix}/`)) {
     throw new MillraceError(
       'FORK_SOURCE_NOT_FOUND',
       `Stream-Forked-From must be the URL path of a stream of this server, below ${prefix}/.`,
     );
   }
+  const path = publicStreamPath(parseStreamPath(fork.from.slice(prefix.length)));
   return {
-    path: publicStreamPath(parseStreamPath(fork.from.slice(prefix.length))),
-    ...(fork.offset === undefined ? {} : { offset: fork.offset }),
+    path,
+    ...(fork.offset === undefined ? {} : { offset: fork.offset.offset }),
+    ...(fork.offset?.owner === undefined ? {} : await forkSource(store, path, fork.offset)),
     ...(fork.subOffset === undefined ? {} : { subOffset: fork.subOffset }),
   };
+}
+
+/** The stream that is meant by an offset of it. */
+async function forkSource(store: Store, path: string, offset: OffsetToken): Promise<{ readonly id?: string }> {
+  let source: StreamInfo;
+  try {
+    source = await store.stat(path);
+  } catch {
+    // The store says what is wrong with it.
+    return {};
+  }
+  offsetIn(offset, source);
+  return { id: source.id };
 }
 
 /** Whether a fork for which the client named no type is of a JSON stream. Only a named type makes a stream JSON. */

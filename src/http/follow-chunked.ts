@@ -1,9 +1,9 @@
 import type { StreamInfo } from '../log/index.js';
-import { OFFSET_NOW } from '../wire/offset.js';
+import { OFFSET_START, parseStartOffset, type StartOffset } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { raw } from './formats.js';
 import { sendContent } from './get.js';
-import { sendLive } from './live-response.js';
+import { placeIn, sendLive } from './live-response.js';
 import { startOffset } from './read.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
@@ -25,16 +25,16 @@ export const followChunked: StreamHandler = async (exchange) => {
 
 async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appender'): Promise<void> {
   const { res, route, context } = exchange;
-  const offset = followOffset(route);
+  const start = followStart(route);
   const stream = await context.follow.open(route.stream);
   if (res.destroyed) return stream.release();
   const { info } = stream;
   if (until === 'appender' && !isFollowable(info, route)) {
     stream.release();
-    return sendContent(exchange, info, offset === 'tail' ? info.tail : offset);
+    return sendContent(exchange, info, contentStart(info, start));
   }
   sendLive(exchange, stream, {
-    offset,
+    start,
     format: raw,
     until,
     graceMs: graceMs(exchange),
@@ -46,9 +46,14 @@ async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appen
 }
 
 /** Where a follower begins: `?offset=`, default the beginning. Errors: `INVALID_OFFSET`. */
-export function followOffset(route: StreamRoute): number | 'tail' {
-  const start = startOffset(route.query) ?? 0;
-  return start === OFFSET_NOW ? 'tail' : start;
+export function followStart(route: StreamRoute): StartOffset {
+  return startOffset(route.query) ?? parseStartOffset(OFFSET_START);
+}
+
+/** Where the contents begin that one gets who finds no appender. Errors: `OFFSET_OF_ANOTHER_STREAM`, `OFFSET_OUT_OF_RANGE`. */
+export function contentStart(info: StreamInfo, start: StartOffset): number {
+  const place = placeIn(info, start);
+  return place === 'tail' ? info.tail : place;
 }
 
 /** Whether following this stream is more than reading it: it has an appender, or may soon have one again. */

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { FollowEnd, FollowOptions, Format, Sink } from '../follow/index.js';
-import { followOffset, graceMs, isFollowable } from './follow-chunked.js';
+import { contentStart, followStart, graceMs, isFollowable } from './follow-chunked.js';
 import { webSocketLive, webSocketTextOrBinary } from './formats.js';
 import { sendContent } from './get.js';
 import { admit } from './live-response.js';
@@ -15,14 +15,14 @@ import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
  */
 export const followWebSocket: StreamUpgrade = async (exchange) => {
   const { route, context } = exchange;
-  const offset = followOffset(route);
+  const start = followStart(route);
   const stream = await context.follow.open(route.stream);
   const { info } = stream;
   if (!isFollowable(info, route)) {
     stream.release();
-    return sendContent(exchange.respond(), info, offset === 'tail' ? info.tail : offset);
+    return sendContent(exchange.respond(), info, contentStart(info, start));
   }
-  admit(exchange, stream, offset);
+  const offset = admit(exchange, stream, start);
   // The original Go client sends the header; others are asked not to.
   const isOriginal = route.verbInHeader && exchange.protocols.size === 0;
   const format = isOriginal ? originalText : webSocketTextOrBinary;
@@ -32,9 +32,9 @@ export const followWebSocket: StreamUpgrade = async (exchange) => {
 /** WebSocket, `?live=ws`: data as binary messages, and where the reader stands as text ones, until the stream is closed. */
 export const liveWebSocket: StreamUpgrade = async (exchange) => {
   const { route, context } = exchange;
-  const offset = followOffset(route);
+  const start = followStart(route);
   const stream = await context.follow.open(route.stream);
-  admit(exchange, stream, offset);
+  const offset = admit(exchange, stream, start);
   const until = route.verb === 'follow' ? 'appender' : 'closed';
   follow(exchange, stream, { offset, format: webSocketLive, until, graceMs: graceMs(exchange) });
 };

@@ -29,7 +29,7 @@ export const webSocketLive: Format = {
 
 function controlOf(after: After): object {
   return {
-    streamNextOffset: formatOffset(after.offset),
+    streamNextOffset: formatOffset(after.offset, after.streamId),
     ...(after.upToDate ? { upToDate: true } : {}),
     ...(after.closed ? { streamClosed: true } : {}),
   };

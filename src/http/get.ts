@@ -34,7 +34,9 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
   const tag = `"${info.id}:${from}:${tail}${info.json ? ':lines' : ''}${info.closed ? ':c' : ''}"`;
   const fields = [...base, 'ETag', tag, 'Cache-Control', 'no-cache'];
   if (matchesEntityTag(req.headers['if-none-match'], tag)) {
-    res.writeHead(304, [...fields, ...positionFields({ offset: tail, upToDate: true, closed: info.closed })]).end();
+    res
+      .writeHead(304, [...fields, ...positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed })])
+      .end();
     return;
   }
   let start = from;
@@ -61,8 +63,8 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
     'Content-Length',
     String(end - start),
     ...(end === tail
-      ? positionFields({ offset: tail, upToDate: true, closed: info.closed })
-      : ['Stream-Next-Offset', formatOffset(end)]),
+      ? positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed })
+      : ['Stream-Next-Offset', formatOffset(end, info.id)]),
   );
   res.writeHead(status, fields);
   if (req.method === 'HEAD' || start === end) {

@@ -10,7 +10,7 @@ export const head: StreamHandler = async ({ res, route, context, base }) => {
     info.contentType,
     'Cache-Control',
     'no-store',
-    ...positionFields({ offset: info.tail, closed: info.closed }),
+    ...positionFields(info.id, { offset: info.tail, closed: info.closed }),
   ];
   if (info.ttlSeconds !== undefined) fields.push('Stream-TTL', String(info.ttlSeconds));
   if (info.expiresAtMs !== undefined) fields.push('Stream-Expires-At', new Date(info.expiresAtMs).toISOString());

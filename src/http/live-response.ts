@@ -1,13 +1,17 @@
 import { MillraceError } from '../errors.js';
 import type { FollowEnd, FollowedStream, Following, FollowOptions } from '../follow/index.js';
-import type { Exchange } from './context.js';
+import type { StreamInfo } from '../log/index.js';
+import { OFFSET_NOW, offsetIn, type StartOffset } from '../wire/offset.js';
+import type { Exchange, HttpContext } from './context.js';
 import { chunked } from './formats.js';
 import { type LiveBodyOptions, openLiveBody } from './live-body.js';
 
 /** How a stream is sent live as the body of a response. */
 export interface LiveResponse
-  extends Pick<FollowOptions, 'offset' | 'format' | 'until' | 'graceMs'>,
+  extends Pick<FollowOptions, 'format' | 'until' | 'graceMs'>,
     Pick<LiveBodyOptions, 'contentType' | 'fields' | 'comment'> {
+  /** Where the client asks to begin. */
+  readonly start: StartOffset;
   /** Sent at once, before anything else. */
   readonly opening?: Uint8Array;
   /** Ends the response properly after so long. Default: never. */
@@ -21,11 +25,11 @@ export interface LiveResponse
 
 /**
  * Answers with a stream from an offset on, and everything that is appended while the response lasts. Releases `stream`.
- * Errors, before anything is sent: `TOO_MANY_FOLLOWERS`, `OFFSET_OUT_OF_RANGE`.
+ * Errors, before anything is sent: `TOO_MANY_FOLLOWERS`, `OFFSET_OUT_OF_RANGE`, `OFFSET_OF_ANOTHER_STREAM`.
  */
 export function sendLive(exchange: Exchange, stream: FollowedStream, options: LiveResponse): void {
   const { res, context } = exchange;
-  admit(exchange, stream, options.offset);
+  const offset = admit(exchange, stream, options.start);
   const { heartbeatIntervalMs } = context.limits;
   const body = openLiveBody(exchange, { ...options, heartbeatIntervalMs });
 
@@ -57,24 +61,45 @@ export function sendLive(exchange: Exchange, stream: FollowedStream, options: Li
     stream.release();
     return;
   }
-  const { offset, until = 'closed', graceMs = 0 } = options;
+  const { until = 'closed', graceMs = 0 } = options;
   const format = body.isChunked ? chunked(options.format) : options.format;
   const sink = { write: body.write, onDrain: body.onDrain, end: finish };
   following = stream.follow({ offset, format, sink, until, graceMs });
 }
 
-/** Whether one more may follow, from there. */
-export function admit({ context }: Pick<Exchange, 'context'>, stream: FollowedStream, offset: number | 'tail'): void {
-  const { followersMax } = context.limits;
-  const { tail } = stream.info;
-  if (context.follow.usage.followers >= followersMax) {
+/**
+ * The place at which one more follower may begin. Releases the stream where it may not.
+ * Errors: `TOO_MANY_FOLLOWERS`, `OFFSET_OUT_OF_RANGE`, `OFFSET_OF_ANOTHER_STREAM`.
+ */
+export function admit(
+  { context }: Pick<Exchange, 'context'>,
+  stream: FollowedStream,
+  start: StartOffset,
+): number | 'tail' {
+  try {
+    checkRoom(context);
+    return placeIn(stream.info, start);
+  } catch (error) {
     stream.release();
+    throw error;
+  }
+}
+
+/** What a client's start is in a stream. Errors: `OFFSET_OF_ANOTHER_STREAM`, `OFFSET_OUT_OF_RANGE`. */
+export function placeIn(info: StreamInfo, start: StartOffset): number | 'tail' {
+  if (start === OFFSET_NOW) return 'tail';
+  const offset = offsetIn(start, info);
+  const { tail } = info;
+  if (offset <= tail) return offset;
+  const message = `The offset lies beyond the stream's end at ${tail}: read from there.`;
+  throw new MillraceError('OFFSET_OUT_OF_RANGE', message, { tail });
+}
+
+function checkRoom(context: HttpContext): void {
+  const { followersMax } = context.limits;
+  if (context.follow.usage.followers >= followersMax) {
     throw new MillraceError('TOO_MANY_FOLLOWERS', 'The server has as many followers as it may: try again later.', {
       followersMax,
     });
-  }
-  if (offset !== 'tail' && offset > tail) {
-    stream.release();
-    throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
   }
 }

@@ -5,7 +5,7 @@ import { OFFSET_NOW } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { admit } from './live-response.js';
 import { sendProblem } from './problem.js';
-import { bodyOf, contentFields, type Range, rangeFields, rangeOf, requireOffset } from './read.js';
+import { bodyOf, contentFields, type Range, rangeFields, rangeOf, readFrom, requireOffset } from './read.js';
 import type { StreamRoute } from './route.js';
 import { positionFields } from './stream-fields.js';
 import { streamGone } from './stream-gone.js';
@@ -18,19 +18,20 @@ export const longPoll: StreamHandler = async (exchange) => {
   const { res, route, context } = exchange;
   const asked = requireOffset(route.query);
   if (asked !== OFFSET_NOW) {
-    const result = await context.store.read(route.stream, asked, { maxBytes: context.limits.readBytesMax });
-    const range = rangeOf(asked, result);
+    const result = await readFrom(context.store, route.stream, asked, context.limits.readBytesMax);
+    const range = rangeOf(asked.offset, result);
     if (range.data.length > 0) return sendData(exchange, range, bodyOf(range.info, range.data));
-    if (range.closed) return sendNothing(exchange, range.next, true);
+    if (range.closed) return sendNothing(exchange, range.info.id, range.next, true);
   }
   const opened = await context.follow.open(route.stream);
   if (res.destroyed) return opened.release();
-  const start = asked === OFFSET_NOW ? opened.info.tail : asked;
-  if (opened.info.closed && start === opened.info.tail) {
+  const { id, tail, closed } = opened.info;
+  if (closed && asked === OFFSET_NOW) {
     opened.release();
-    return sendNothing(exchange, start, true);
+    return sendNothing(exchange, id, tail, true);
   }
-  admit(exchange, opened, start);
+  const place = admit(exchange, opened, asked);
+  const start = place === 'tail' ? tail : place;
   waitForData(exchange, opened, start);
 };
 
@@ -50,7 +51,7 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
     following?.stop();
     if (!res.destroyed) answer();
   };
-  const timeUp = () => finish(() => sendNothing(exchange, start, false));
+  const timeUp = () => finish(() => sendNothing(exchange, info.id, start, false));
   const timeout = setTimeout(timeUp, context.limits.longPollTimeoutMs);
   const untrack = context.track({ stop: timeUp, abort: () => res.destroy() });
   res.once('close', () => finish(() => {}));
@@ -59,7 +60,7 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
     write(bytes: Buffer) {
       const { offset, upToDate, closed, body } = readFrame(bytes);
       finish(() => {
-        if (offset === start) sendNothing(exchange, start, closed);
+        if (offset === start) sendNothing(exchange, info.id, start, closed);
         else sendData(exchange, { info, start, next: offset, data: body, upToDate, closed }, body);
       });
       return false;
@@ -68,7 +69,7 @@ function waitForData(exchange: Exchange<StreamRoute>, opened: FollowedStream, st
       finish(() => {
         if (reason.kind === 'deleted') sendProblem(exchange, streamGone());
         else if (reason.kind === 'failed') sendProblem(exchange, reason.error);
-        else sendNothing(exchange, start, reason.kind === 'closed');
+        else sendNothing(exchange, info.id, start, reason.kind === 'closed');
       });
     },
   };
@@ -86,8 +87,14 @@ function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Arra
 }
 
 /** That there is nothing at `offset`, now or (`closed`) for good. */
-export function sendNothing({ res, route, base }: Exchange<StreamRoute>, offset: number, closed: boolean): void {
-  const fields = [...base, ...positionFields({ offset, upToDate: true, closed }), 'Cache-Control', 'no-store'];
+export function sendNothing(
+  { res, route, base }: Exchange<StreamRoute>,
+  streamId: string,
+  offset: number,
+  closed: boolean,
+): void {
+  const position = positionFields(streamId, { offset, upToDate: true, closed });
+  const fields = [...base, ...position, 'Cache-Control', 'no-store'];
   if (!closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
   res.writeHead(204, fields).end();
 }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { type ErrorCode, isMillraceError } from '../errors.js';
+import { type ErrorCode, isMillraceError, type MillraceError } from '../errors.js';
+import { formatOffset } from '../wire/offset.js';
 import { baseFields } from './base-fields.js';
 import { type Log, SILENT } from './context.js';
 import type { Route, StreamVerb } from './route.js';
@@ -63,6 +64,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   FORK_SOURCE_GONE: 409,
   SESSION_ENDED: 409,
   STREAM_GONE: 410,
+  OFFSET_OF_ANOTHER_STREAM: 410,
 
   APPEND_TOO_LARGE: 413,
   BODY_TOO_LARGE: 413,
@@ -110,13 +112,20 @@ export function toProblem(error: unknown, log: Log, verb?: StreamVerb): Problem 
   }
   if (status >= 500) log.warn({ err: error }, 'a request was refused');
   return {
-    ...error.details,
+    ...detailsOf(error),
     type: `urn:millrace:error:${error.code}`,
     title: sentence(error.code),
     status,
     code: error.code,
     detail: error.message,
   };
+}
+
+/** An error's details for a client, which knows places by their tokens. */
+function detailsOf({ details }: MillraceError): Problem {
+  const { streamId, ...rest } = details;
+  if (typeof streamId !== 'string' || typeof rest.offset !== 'number') return details as Problem;
+  return { ...rest, nextOffset: formatOffset(rest.offset, streamId) } as unknown as Problem;
 }
 
 /** Answers with a problem. After the headers are out it can only cut the connection, so that the client notices. */

@@ -1,9 +1,16 @@
 import type { IncomingMessage } from 'node:http';
-import { MillraceError } from '../errors.js';
+import { isMillraceError, MillraceError } from '../errors.js';
 import type { ReadResult, Store, StreamInfo } from '../log/store.js';
 import { matchesEntityTag } from '../wire/headers.js';
 import { jsonArrayOf, jsonArrayPart } from '../wire/json.js';
-import { OFFSET_NOW, OFFSET_START, parseStartOffset } from '../wire/offset.js';
+import {
+  OFFSET_NOW,
+  OFFSET_START,
+  type OffsetToken,
+  offsetIn,
+  parseStartOffset,
+  type StartOffset,
+} from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import type { StreamRoute } from './route.js';
@@ -16,14 +23,14 @@ const STALE_SECONDS = 300;
 /** `GET`: what there is from an offset on (Durable Streams, section 5.6). */
 export const read: StreamHandler = async (exchange) => {
   const { req, res, route, context, base } = exchange;
-  const start = startOffset(route.query) ?? 0;
+  const asked = startOffset(route.query) ?? parseStartOffset(OFFSET_START);
   const { store, limits } = context;
-  if (start === OFFSET_NOW) {
+  if (asked === OFFSET_NOW) {
     const info = await readTail(store, route.stream);
     const body = bodyOf(info, EMPTY);
     res.writeHead(200, [
       ...base,
-      ...positionFields({ offset: info.tail, upToDate: true, closed: info.closed }),
+      ...positionFields(info.id, { offset: info.tail, upToDate: true, closed: info.closed }),
       'Cache-Control',
       'no-store',
       ...contentFields(info, body),
@@ -31,8 +38,9 @@ export const read: StreamHandler = async (exchange) => {
     res.end(body);
     return;
   }
-  const first = await store.read(route.stream, start, { maxBytes: limits.readBytesMax });
+  const first = await readFrom(store, route.stream, asked, limits.readBytesMax);
   const { info } = first;
+  const start = asked.offset;
   // All of it in any case: clients that only catch up, the official ones among them, ask once. What is more than one
   // piece is sent piece by piece, in constant memory.
   const range: Range = { info, start, next: info.tail, data: first.data, upToDate: true, closed: info.closed };
@@ -99,7 +107,7 @@ export function rangeOf(start: number, { data, next, info }: ReadResult): Range 
 }
 
 /** The `offset` of a request, if there is one. Errors: `INVALID_OFFSET` (also for an empty or repeated one). */
-export function startOffset(query: URLSearchParams): number | typeof OFFSET_NOW | undefined {
+export function startOffset(query: URLSearchParams): StartOffset | undefined {
   const tokens = query.getAll('offset');
   if (tokens.length === 0) return undefined;
   if (tokens.length > 1) throw new MillraceError('INVALID_OFFSET', 'There is more than one offset: send one.');
@@ -107,13 +115,29 @@ export function startOffset(query: URLSearchParams): number | typeof OFFSET_NOW 
 }
 
 /** The `offset` of a live request. Errors: `INVALID_OFFSET`, `INVALID_REQUEST` where there is none. */
-export function requireOffset(query: URLSearchParams): number | typeof OFFSET_NOW {
+export function requireOffset(query: URLSearchParams): StartOffset {
   const start = startOffset(query);
   if (start !== undefined) return start;
   throw new MillraceError(
     'INVALID_REQUEST',
     `A live read needs an offset: add offset=${OFFSET_START} for all, or offset=${OFFSET_NOW} for what is new.`,
   );
+}
+
+/**
+ * Reads from the place that a token names.
+ * Errors: those of `Store.read`, and before them `OFFSET_OF_ANOTHER_STREAM`.
+ */
+export async function readFrom(store: Store, path: string, from: OffsetToken, maxBytes: number): Promise<ReadResult> {
+  try {
+    const result = await store.read(path, from.offset, { maxBytes });
+    offsetIn(from, result.info);
+    return result;
+  } catch (error) {
+    // Too large an offset, maybe because it is one of a longer stream.
+    if (isMillraceError(error, 'OFFSET_OUT_OF_RANGE')) offsetIn(from, await store.stat(path));
+    throw error;
+  }
 }
 
 /** The stream's tail and state, as a read: unlike `stat` it counts as use, so that the stream does not expire. */
@@ -136,7 +160,7 @@ export function contentFields(info: StreamInfo, body: Uint8Array): Fields {
 export function rangeFields({ req, base }: Pick<Exchange, 'req' | 'base'>, range: Range): Fields {
   return [
     ...base,
-    ...positionFields({ offset: range.next, upToDate: range.upToDate, closed: range.closed }),
+    ...positionFields(range.info.id, { offset: range.next, upToDate: range.upToDate, closed: range.closed }),
     'ETag',
     entityTag(range),
     'Cache-Control',

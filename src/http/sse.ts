@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import { type Format, unfinishedCharacter } from '../follow/index.js';
 import { nextCursor } from '../wire/cursor.js';
-import { formatOffset, OFFSET_NOW, parseStartOffset } from '../wire/offset.js';
+import { formatOffset, OFFSET_START, parseStartOffset } from '../wire/offset.js';
 import {
   encodeSseData,
   formatSseControl,
@@ -12,7 +12,7 @@ import {
   sseEncodingOf,
 } from '../wire/sse.js';
 import type { StreamHandler } from './context.js';
-import { sendLive } from './live-response.js';
+import { admit, sendLive } from './live-response.js';
 import { sendNothing } from './long-poll.js';
 import { requireOffset } from './read.js';
 
@@ -27,10 +27,11 @@ export const sse: StreamHandler = async (exchange) => {
   const opened = await context.follow.open(route.stream);
   if (res.destroyed) return opened.release();
   const { info } = opened;
-  if (last !== undefined && info.closed && (asked === info.tail || asked === OFFSET_NOW)) {
+  const place = admit(exchange, opened, asked);
+  if (last !== undefined && info.closed && (place === info.tail || place === 'tail')) {
     opened.release();
     // The only answer after which an `EventSource` does not come again (HTML, section 9.2.3).
-    return sendNothing(exchange, info.tail, true);
+    return sendNothing(exchange, info.id, info.tail, true);
   }
   const encoding = sseEncodingOf(info);
   sendLive(exchange, opened, {
@@ -38,7 +39,7 @@ export const sse: StreamHandler = async (exchange) => {
     fields: encoding === 'base64' ? ['Stream-SSE-Data-Encoding', 'base64'] : [],
     opening: Buffer.from(`retry: ${context.limits.sseRetryMs}\n\n`),
     comment: SSE_HEARTBEAT,
-    offset: asked === OFFSET_NOW ? 'tail' : asked,
+    start: asked,
     format: formatFor(encoding, route.query.get('cursor') ?? undefined),
     // The client comes back with the offset of its last control event, perhaps to a cache this time.
     durationMs: context.limits.sseConnectionMs,
@@ -59,7 +60,7 @@ function lastEventId(req: IncomingMessage, query: URLSearchParams): string | und
 /** Where a first request begins. An `EventSource` that says nothing but what it takes gets all. */
 function startOf(req: IncomingMessage, query: URLSearchParams): ReturnType<typeof requireOffset> {
   const takesEvents = req.headers.accept?.includes(SSE_TYPE) === true;
-  return takesEvents && !query.has('offset') ? 0 : requireOffset(query);
+  return takesEvents && !query.has('offset') ? parseStartOffset(OFFSET_START) : requireOffset(query);
 }
 
 /**
@@ -91,12 +92,12 @@ function sseFormat(encoding: SseEncoding, cursorMin: number): Format {
   return {
     name: `sse ${encoding}`,
     ...(encoding === 'text' ? { unfinished: unfinishedText } : {}),
-    encode(data, { offset, upToDate, closed }) {
+    encode(data, { streamId, offset, upToDate, closed }) {
       if (data.length === 0 && !upToDate && !closed) return data;
       const cursor = String(Math.max(cursorMin, Number(nextCursor(undefined))));
       // The first event of a piece says what comes after the piece: whoever has its data has all of it.
-      const id = formatOffset(offset);
-      const control = { nextOffset: offset, cursor, upToDate, closed };
+      const id = formatOffset(offset, streamId);
+      const control = { nextOffset: id, cursor, upToDate, closed };
       if (data.length === 0) return Buffer.from(formatSseControl(control, id));
       return Buffer.concat([encodeSseData(encoding, data, id), Buffer.from(formatSseControl(control))]);
     },

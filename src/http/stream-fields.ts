@@ -5,8 +5,11 @@ import { formatOffset } from '../wire/offset.js';
 export type Fields = string[];
 
 /** Where the reader, or the stream, stands after a response. */
-export function positionFields(position: { offset: number; upToDate?: boolean; closed: boolean }): Fields {
-  const fields = ['Stream-Next-Offset', formatOffset(position.offset)];
+export function positionFields(
+  streamId: string,
+  position: { offset: number; upToDate?: boolean; closed: boolean },
+): Fields {
+  const fields = ['Stream-Next-Offset', formatOffset(position.offset, streamId)];
   if (position.upToDate === true) fields.push('Stream-Up-To-Date', 'true');
   if (position.closed) fields.push('Stream-Closed', 'true');
   return fields;
@@ -15,12 +18,9 @@ export function positionFields(position: { offset: number; upToDate?: boolean; c
 /** What the protocol wants to be said in headers when an append is refused (sections 5.2 and 5.2.1). */
 export function refusalFields(error: unknown): Fields {
   if (isMillraceError(error, 'STREAM_CLOSED')) {
-    const { offset } = error.details;
-    return [
-      'Stream-Closed',
-      'true',
-      ...(typeof offset === 'number' ? ['Stream-Next-Offset', formatOffset(offset)] : []),
-    ];
+    const { offset, streamId } = error.details;
+    const isKnown = typeof offset === 'number' && typeof streamId === 'string';
+    return ['Stream-Closed', 'true', ...(isKnown ? ['Stream-Next-Offset', formatOffset(offset, streamId)] : [])];
   }
   if (isMillraceError(error, 'PRODUCER_FENCED')) return ['Producer-Epoch', String(error.details.epoch)];
   if (isMillraceError(error, 'PRODUCER_SEQ_GAP')) {

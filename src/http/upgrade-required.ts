@@ -3,14 +3,15 @@ import { appenderActive } from '../log/append.js';
 import type { StreamInfo } from '../log/index.js';
 import { streamClosed } from '../log/rules.js';
 import type { HttpContext, StreamHandler } from './context.js';
-import { followOffset } from './follow-chunked.js';
+import { followStart } from './follow-chunked.js';
+import { placeIn } from './live-response.js';
 import type { StreamRoute } from './route.js';
 
 /**
  * What needs a WebSocket, asked for without one. Browsers do not show why an upgrade was refused, so their clients ask
  * once more in this way: a refusal that the upgrade would get comes first.
  * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_CLOSED`, `APPENDER_ACTIVE`, `OFFSET_OUT_OF_RANGE`,
- * `INVALID_OFFSET`, else `UPGRADE_REQUIRED`.
+ * `OFFSET_OF_ANOTHER_STREAM`, `INVALID_OFFSET`, else `UPGRADE_REQUIRED`.
  */
 export const upgradeRequired: StreamHandler = async ({ req, res, route, context }) => {
   if (route.verb === 'append') await checkAppend(context, route);
@@ -40,11 +41,5 @@ async function checkAppend(context: HttpContext, route: StreamRoute): Promise<vo
 }
 
 function checkFollow(info: StreamInfo, route: StreamRoute): void {
-  const offset = followOffset(route);
-  if (offset === 'tail' || offset <= info.tail) return;
-  throw new MillraceError(
-    'OFFSET_OUT_OF_RANGE',
-    `The offset lies beyond the stream's end at ${info.tail}: read from there.`,
-    { tail: info.tail },
-  );
+  placeIn(info, followStart(route));
 }

@@ -127,8 +127,14 @@ function accept(
   }
   operation.result =
     stamp === undefined
-      ? { offset: next.tail, duplicate: false, closed: next.closed }
-      : { offset: next.tail, duplicate: false, closed: next.closed, producer: { epoch: stamp.epoch, seq: stamp.seq } };
+      ? { streamId: stream.id, offset: next.tail, duplicate: false, closed: next.closed }
+      : {
+          streamId: stream.id,
+          offset: next.tail,
+          duplicate: false,
+          closed: next.closed,
+          producer: { epoch: stamp.epoch, seq: stamp.seq },
+        };
   return core.commits.commit(operation) as Promise<Appended>;
 }
 
@@ -141,6 +147,7 @@ function duplicate(
 ): Promise<Appended> {
   const { next } = stream;
   const result: Appended = {
+    streamId: stream.id,
     offset: next.tail,
     duplicate: true,
     closed: next.closed,

@@ -33,6 +33,7 @@ export async function create(core: Core, path: string, options: CreateOptions = 
     let start = 0;
     if (options.fork !== undefined) {
       source = forkSource(core.streams, options.fork.path, Date.now());
+      if (options.fork.id !== undefined && source.id !== options.fork.id) throw offsetOfAnotherSource(source.path);
       if (options.contentType !== undefined) checkContentType(source, options.contentType);
       start = await resolveForkPoint(core.streams, source, options.fork);
       core.checkOpen();
@@ -88,7 +89,7 @@ function identify(path: string, options: CreateOptions, source: Stream | undefin
     createdAtMs: Date.now(),
     ttlSeconds: inherits ? source.ttlSeconds : ttlSeconds,
     expiresAtMs: inherits ? source.expiresAtMs : expiresAtMs,
-    fork: source === undefined ? undefined : { path: source.path, id: source.id, offset: start },
+    fork: source === undefined ? undefined : { path: source.path, offset: start, ...source.lineage },
   };
 }
 
@@ -116,6 +117,13 @@ function existsOtherwise(stream: Stream): MillraceError {
       stream.next.closed ? 'closed' : 'open'
     }). Append to it as it is, delete it first, or choose another path.`,
     { contentType: stream.contentType, closed: stream.next.closed },
+  );
+}
+
+function offsetOfAnotherSource(path: string): MillraceError {
+  return new MillraceError(
+    'OFFSET_OF_ANOTHER_STREAM',
+    `The fork's offset is one of another stream than the one that is at ${path} now. Read that one, and fork at an offset of it.`,
   );
 }
 

@@ -20,6 +20,7 @@ export interface ProducerState {
 /** A stream as the next append finds it, everything accepted so far included. */
 export interface WriterState {
   readonly path: string;
+  readonly id: string;
   readonly json: boolean;
   readonly contentType: string;
   readonly tail: number;
@@ -115,12 +116,16 @@ export function checkContentType(stream: { readonly contentType: string }, conte
   );
 }
 
-/** `STREAM_CLOSED`, with the tail. */
-export function streamClosed(stream: { readonly path: string; readonly tail: number }): MillraceError {
+/** `STREAM_CLOSED`, with the tail, and the stream's id, which the tail's token is made of. */
+export function streamClosed(stream: {
+  readonly path: string;
+  readonly id: string;
+  readonly tail: number;
+}): MillraceError {
   return new MillraceError(
     'STREAM_CLOSED',
     `The stream ${stream.path} is closed: nothing can be appended to it any more. It can still be read.`,
-    { offset: stream.tail },
+    { offset: stream.tail, streamId: stream.id },
   );
 }
 

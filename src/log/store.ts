@@ -17,7 +17,8 @@ export interface Store {
   /**
    * Makes a stream. Where one of the same configuration exists already, answers `created: false`.
    * Errors: `STREAM_EXISTS` (other configuration, or a deleted stream that forks still need), `INVALID_PATH`,
-   * `FORK_SOURCE_NOT_FOUND`, `FORK_SOURCE_GONE`, `INVALID_FORK`, `CONTENT_TYPE_MISMATCH`, `STORE_*`.
+   * `FORK_SOURCE_NOT_FOUND`, `FORK_SOURCE_GONE`, `OFFSET_OF_ANOTHER_STREAM`, `INVALID_FORK`, `CONTENT_TYPE_MISMATCH`,
+   * `STORE_*`.
    */
   create(path: string, options?: CreateOptions): Promise<Created>;
 
@@ -79,6 +80,8 @@ export type Durability = 'fsync' | 'written';
 /** Where a fork branches off. */
 export interface ForkPoint {
   readonly path: string;
+  /** `StreamInfo.id` of the stream that is meant, where `offset` is one of it: another one at the path is refused. */
+  readonly id?: string;
   /** Default: the source's tail. */
   readonly offset?: number;
   /** Further bytes, or in a JSON stream messages, past `offset`. */
@@ -126,6 +129,8 @@ export interface Append {
 }
 
 export interface Appended {
+  /** `StreamInfo.id` of the stream that it was appended to. */
+  readonly streamId: string;
   /** The tail after this append; for a duplicate the tail now. */
   readonly offset: number;
   /** True when a producer's append had been committed before, and nothing was appended now. */
@@ -170,10 +175,28 @@ export interface SessionAppendOptions {
 
 export type SessionEnd = 'released' | 'fenced' | 'closed' | 'deleted';
 
-export interface StreamInfo {
-  readonly path: string;
-  /** Names this stream and no other, ever: another one follows when the path is deleted and created again. URL-safe. */
+/** Whose offsets mean something on a stream. */
+export interface StreamLineage {
+  /**
+   * Names this stream and no other, ever: another one follows when the path is deleted and created again. At least 16
+   * characters of `A-Z a-z 0-9 - _`, the first 8 of them as good as random: they stand in every offset token. Durable
+   * before anybody is told it, and the same wherever a copy of the stream is served.
+   */
   readonly id: string;
+  /**
+   * The streams that it was forked from, nearest first, each with the offset up to which its offsets are offsets of this
+   * one. Kept as long as the stream, also when they are gone. Absent where it is no fork.
+   */
+  readonly ancestors?: readonly StreamAncestor[];
+}
+
+export interface StreamAncestor {
+  readonly id: string;
+  readonly offset: number;
+}
+
+export interface StreamInfo extends StreamLineage {
+  readonly path: string;
   readonly contentType: string;
   /** Whether the stream is made of JSON messages. */
   readonly json: boolean;
@@ -248,4 +271,5 @@ export interface StoreChange {
   readonly path: string;
   readonly kind: 'created' | 'appended' | 'closed' | 'deleted';
   readonly tail: number;
+  readonly lineage: StreamLineage;
 }

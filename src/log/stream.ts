@@ -2,13 +2,15 @@ import { EventStream } from '../event-stream/index.js';
 import type { StreamStorage } from './medium.js';
 import type { ProducerState, WriterState } from './rules.js';
 import type { Session } from './session.js';
-import type { ProducerStamp, StreamEvent, StreamInfo } from './store.js';
+import type { ProducerStamp, StreamAncestor, StreamEvent, StreamInfo, StreamLineage } from './store.js';
 
 /** Where a fork's own bytes begin, and where those before are. */
 export interface ForkLink {
   readonly path: string;
   readonly id: string;
   readonly offset: number;
+  /** The streams that its source was forked from, as `StreamLineage.ancestors`; absent where it was no fork. */
+  readonly ancestors?: readonly StreamAncestor[];
 }
 
 /** What is fixed when a stream is created. */
@@ -53,6 +55,8 @@ export class Stream implements StreamIdentity {
   readonly ttlSeconds: number | undefined;
   readonly expiresAtMs: number | undefined;
   readonly fork: ForkLink | undefined;
+  /** One object for all who are told of it. */
+  readonly lineage: StreamLineage;
   /** The offset of the first byte in its own storage. */
   readonly start: number;
   readonly storage: StreamStorage;
@@ -101,12 +105,15 @@ export class Stream implements StreamIdentity {
     this.ttlSeconds = identity.ttlSeconds;
     this.expiresAtMs = identity.expiresAtMs;
     this.fork = identity.fork;
+    this.lineage =
+      identity.fork === undefined ? { id: identity.id } : { id: identity.id, ancestors: ancestorsOf(identity.fork) };
     this.start = identity.fork?.offset ?? 0;
     this.tail = this.start;
     this.lastUsedMs = identity.createdAtMs;
     this.journaledUseMs = identity.createdAtMs;
     this.next = {
       path: this.path,
+      id: this.id,
       json: this.json,
       contentType: this.contentType,
       tail: this.tail,
@@ -160,8 +167,8 @@ export class Stream implements StreamIdentity {
   /** The committed state, as readers get it. */
   info(): StreamInfo {
     return {
+      ...this.lineage,
       path: this.path,
-      id: this.id,
       contentType: this.contentType,
       json: this.json,
       tail: this.tail,
@@ -260,6 +267,11 @@ export function rememberProducer(producers: Map<string, ProducerState>, id: stri
     producers.delete(oldest);
     return;
   }
+}
+
+/** Whose offsets are those of a fork, up to where. */
+function ancestorsOf({ id, offset, ancestors = [] }: ForkLink): readonly StreamAncestor[] {
+  return [{ id, offset }, ...ancestors.map((each) => ({ id: each.id, offset: Math.min(each.offset, offset) }))];
 }
 
 interface NextState extends WriterState {

@@ -52,8 +52,9 @@ function appended(step: AppendStep, nowMs: number, audience: Audience): void {
     endSession(stream, 'closed');
   }
   stream.publish(offset, data);
-  if (data.length > 0) audience.changed({ path: stream.path, kind: 'appended', tail: stream.tail });
-  if (closes) audience.changed({ path: stream.path, kind: 'closed', tail: stream.tail });
+  if (data.length > 0)
+    audience.changed({ path: stream.path, kind: 'appended', tail: stream.tail, lineage: stream.lineage });
+  if (closes) audience.changed({ path: stream.path, kind: 'closed', tail: stream.tail, lineage: stream.lineage });
 }
 
 function commitProducer(stream: Stream, operation: Operation): void {
@@ -69,7 +70,7 @@ function created(step: CreateStep, nowMs: number, audience: Audience): void {
   stream.lastUsedMs = nowMs;
   stream.journaledUseMs = nowMs;
   if (source !== undefined) source.forks++;
-  audience.changed({ path: stream.path, kind: 'created', tail: stream.tail });
+  audience.changed({ path: stream.path, kind: 'created', tail: stream.tail, lineage: stream.lineage });
 }
 
 function deleted(step: DeleteStep, audience: Audience): void {
@@ -81,7 +82,7 @@ function deleted(step: DeleteStep, audience: Audience): void {
   endSession(stream, 'deleted');
   if (wasVisible) {
     stream.publish(stream.tail, EMPTY);
-    audience.changed({ path: stream.path, kind: 'deleted', tail: stream.tail });
+    audience.changed({ path: stream.path, kind: 'deleted', tail: stream.tail, lineage: stream.lineage });
   }
   stream.closeEvents();
   audience.deleted(stream);

@@ -15,8 +15,8 @@ export function describeStreams(subscription: Subscription): StreamDescription[]
   return [...subscription.links.values()].map((link) => ({
     path: link.path,
     link_type: link.explicit ? 'explicit' : 'glob',
-    acked_offset: formatOffset(link.acked),
-    tail_offset: formatOffset(link.tail),
+    acked_offset: formatOffset(link.acked, link.lineage?.id),
+    tail_offset: formatOffset(link.tail, link.lineage?.id),
     has_pending: isPending(link),
   }));
 }

@@ -1,5 +1,5 @@
 import { isMillraceError, MillraceError } from '../errors.js';
-import type { Store, StoreChange } from '../log/index.js';
+import type { Store, StoreChange, StreamLineage } from '../log/index.js';
 import { Delivery } from './delivery.js';
 import { type Keys, loadKeys } from './keys.js';
 import { DEFAULT_SUBSCRIPTION_LIMITS, type SubscriptionLimits } from './limits.js';
@@ -143,7 +143,7 @@ export class SubscriptionManager {
         const link = subscription.links.get(path);
         if (link?.explicit === true) continue;
         if (path === subscription.config.wakeStream) throw wakesItself();
-        const acked = link?.acked ?? (await this.#tailOf(key.root + path));
+        const acked = link?.acked ?? (await this.#lookUp(key.root + path)).tail;
         links.push({ path, explicit: true, glob: link?.glob ?? subscription.matches(path), acked });
       }
       this.#checkLinks(subscription.links.size + links.length);
@@ -242,7 +242,7 @@ export class SubscriptionManager {
   async #load(): Promise<void> {
     await this.#table.load();
     for (const subscription of this.#table.values()) {
-      for (const path of subscription.links.keys()) await this.#refresh(subscription, path);
+      await this.#refreshAll(subscription);
       // Streams that came and were never seen.
       if (subscription.hasPattern) await this.#discoverAll(subscription);
     }
@@ -264,8 +264,11 @@ export class SubscriptionManager {
     const created = { kind: 'created', config, rootUrl, createdAtMs: Date.now() } as const;
     const draft = new Subscription({ ...key, ...created, links: [] });
     const links = new Map<string, LinkRecord>();
+    const lineages = new Map<string, StreamLineage | undefined>();
     for (const path of config.streams) {
-      links.set(path, { path, explicit: true, glob: draft.matches(path), acked: await this.#tailOf(key.root + path) });
+      const { tail, lineage } = await this.#lookUp(key.root + path);
+      links.set(path, { path, explicit: true, glob: draft.matches(path), acked: tail });
+      lineages.set(path, lineage);
     }
     if (draft.hasPattern) {
       await this.#forEachStream(key.root, (path, tail) => {
@@ -275,10 +278,11 @@ export class SubscriptionManager {
     }
     this.#checkLinks(links.size);
     const subscription = await this.#table.create(key, { ...created, links: [...links.values()] });
+    for (const link of subscription.links.values()) link.lineage ??= lineages.get(link.path);
     // What was appended meanwhile was not observed: the subscription was not there yet.
     this.#table
       .inTurn(subscription, async () => {
-        for (const path of subscription.links.keys()) await this.#refresh(subscription, path);
+        await this.#refreshAll(subscription);
         if (subscription.hasPattern) await this.#discoverAll(subscription);
         this.#look(subscription);
       })
@@ -287,7 +291,7 @@ export class SubscriptionManager {
   }
 
   /** Told of every commit of the store: must be quick. */
-  #onChange({ path, kind, tail }: StoreChange): void {
+  #onChange({ path, kind, tail, lineage }: StoreChange): void {
     if (this.#table.size === 0 || path.startsWith('__ds/')) return;
     if (kind === 'deleted') {
       for (const subscription of this.#table.index.of(path)) this.#onDeleted(subscription, path);
@@ -295,7 +299,9 @@ export class SubscriptionManager {
     }
     for (const subscription of this.#table.index.of(path)) {
       const link = subscription.links.get(path.slice(subscription.key.root.length));
-      if (link === undefined || tail <= link.tail) continue;
+      if (link === undefined) continue;
+      link.lineage = lineage;
+      if (tail <= link.tail) continue;
       link.tail = tail;
       this.#look(subscription);
     }
@@ -326,6 +332,7 @@ export class SubscriptionManager {
     if (link === undefined) return;
     // Another stream may follow at the path: its tail is not to be measured by this one's.
     link.tail = 0;
+    link.lineage = undefined;
     this.#table
       .inTurn(subscription, async () => {
         const { explicit, glob } = link;
@@ -389,17 +396,28 @@ export class SubscriptionManager {
 
   /** Looks up the tail of a linked stream. Only forward: what was observed meanwhile is newer. */
   async #refresh(subscription: Subscription, path: string): Promise<number> {
-    const tail = await this.#tailOf(subscription.key.root + path);
+    const { tail, lineage } = await this.#lookUp(subscription.key.root + path);
     const link = subscription.links.get(path);
-    if (link !== undefined) link.tail = Math.max(link.tail, tail);
+    if (link === undefined) return tail;
+    link.tail = Math.max(link.tail, tail);
+    link.lineage ??= lineage;
     return tail;
   }
 
-  async #tailOf(path: string): Promise<number> {
+  /** At once: those that nobody has looked at before share a commit. */
+  async #refreshAll(subscription: Subscription): Promise<void> {
+    await Promise.all([...subscription.links.keys()].map((path) => this.#refresh(subscription, path)));
+  }
+
+  /** The tail of a stream, and whose it is; 0 and nobody's where there is none. */
+  async #lookUp(path: string): Promise<{ readonly tail: number; readonly lineage: StreamLineage | undefined }> {
     try {
-      return (await this.#store.stat(path)).tail;
+      const info = await this.#store.stat(path);
+      return { tail: info.tail, lineage: info };
     } catch (error) {
-      if (isMillraceError(error, 'STREAM_NOT_FOUND') || isMillraceError(error, 'STREAM_GONE')) return 0;
+      if (isMillraceError(error, 'STREAM_NOT_FOUND') || isMillraceError(error, 'STREAM_GONE')) {
+        return { tail: 0, lineage: undefined };
+      }
       throw error;
     }
   }

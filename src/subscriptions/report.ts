@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.js';
+import { type OffsetToken, offsetIn } from '../wire/offset.js';
 import { keyOf, type Subscription } from './subscription.js';
 import { invalidToken, verifyToken } from './tokens.js';
 
@@ -10,7 +11,7 @@ export interface WakeName {
 
 /** What a worker says about its wake: what it has done, and whether that was all. */
 export interface WorkReport extends WakeName {
-  readonly acks: readonly { readonly path: string; readonly offset: number }[];
+  readonly acks: readonly { readonly path: string; readonly offset: OffsetToken }[];
   readonly done: boolean;
 }
 
@@ -37,14 +38,15 @@ export function requireWake(
   }
 }
 
-/** The acks of a report, all of them good. Errors: `INVALID_ACK`. */
+/** The acks of a report, all of them good. Errors: `INVALID_ACK`, `OFFSET_OF_ANOTHER_STREAM`. */
 export function checkAcks(subscription: Subscription, acks: WorkReport['acks']): Record<string, number> {
   const checked: Record<string, number> = Object.create(null);
-  for (const { path, offset } of acks) {
+  for (const { path, offset: token } of acks) {
     const link = subscription.links.get(path);
     if (link === undefined) {
       throw new MillraceError('INVALID_ACK', `The subscription has no stream ${path}.`, { stream: path });
     }
+    const offset = link.lineage === undefined ? token.offset : offsetIn(token, link.lineage);
     if (offset < link.acked || offset > link.tail) {
       const message = `The ack of ${path} must lie between what is acked already and the stream's tail.`;
       throw new MillraceError('INVALID_ACK', message, { stream: path });

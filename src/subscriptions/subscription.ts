@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { pathSegments } from '../log/index.js';
+import { pathSegments, type StreamLineage } from '../log/index.js';
 import { compileGlob, type Glob } from './glob.js';
 
 /**
@@ -36,6 +36,8 @@ export interface Link extends LinkRecord {
   glob: boolean;
   /** As last seen. Not a part of the state: the stream itself says it. */
   tail: number;
+  /** Whose tail it is; undefined while there is no such stream, or nobody has looked. Not a part of the state either. */
+  lineage: StreamLineage | undefined;
 }
 
 /** A wake that is not over. */
@@ -105,7 +107,7 @@ export class Subscription {
     this.createdAtMs = change.createdAtMs;
     this.rootUrl = change.rootUrl;
     this.#glob = change.config.pattern === undefined ? undefined : compileGlob(change.config.pattern);
-    for (const link of change.links) this.links.set(link.path, { ...link, tail: link.acked });
+    for (const link of change.links) this.links.set(link.path, { ...link, tail: link.acked, lineage: undefined });
   }
 
   get hasPattern(): boolean {
@@ -130,7 +132,7 @@ export class Subscription {
       case 'linked':
         for (const link of change.links) {
           const known = this.links.get(link.path);
-          if (known === undefined) this.links.set(link.path, { ...link, tail: link.acked });
+          if (known === undefined) this.links.set(link.path, { ...link, tail: link.acked, lineage: undefined });
           else Object.assign(known, link);
         }
         break;

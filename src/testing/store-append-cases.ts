@@ -143,8 +143,9 @@ export const appendCases: readonly CaseOfStore[] = [
   {
     name: 'closes for good, with or without last data',
     async run(store) {
-      await store.create('a');
+      const { info } = await store.create('a');
       assert.deepEqual(await store.append('a', { data: bytes('end'), close: true }), {
+        streamId: info.id,
         offset: 3,
         duplicate: false,
         closed: true,
@@ -193,7 +194,8 @@ export const appendCases: readonly CaseOfStore[] = [
       const [first, again] = await Promise.all([send(2), send(2)]);
       assert.deepEqual([first.duplicate, again.duplicate], [false, true]);
       const old = await send(0);
-      assert.deepEqual(old, { offset: 3, duplicate: true, closed: false, producer: { epoch: 0, seq: 2 } });
+      const { streamId } = first;
+      assert.deepEqual(old, { streamId, offset: 3, duplicate: true, closed: false, producer: { epoch: 0, seq: 2 } });
       assert.equal(await contents(store, 'a'), '012');
     },
   },

@@ -1,6 +1,7 @@
 import type { Store } from '../log/index.js';
 import { appendCases } from './store-append-cases.js';
 import { forkCases } from './store-fork-cases.js';
+import { identityCases } from './store-identity-cases.js';
 import { lifetimeCases } from './store-lifetime-cases.js';
 import { readCases } from './store-read-cases.js';
 import { sessionCases } from './store-session-cases.js';
@@ -44,7 +45,7 @@ const CASE_TIMEOUT_MS = 30_000;
  */
 export function storeSuite(options: StoreSuiteOptions): StoreCase[] {
   const { open, reopen } = options;
-  const cases = [...appendCases, ...readCases, ...sessionCases, ...forkCases, ...lifetimeCases];
+  const cases = [...appendCases, ...readCases, ...sessionCases, ...forkCases, ...identityCases, ...lifetimeCases];
   return cases.map(({ name, reopens = false, run }) => ({
     name,
     skip: reopens && reopen === undefined ? 'the store keeps nothing beyond its end' : undefined,

@@ -1,5 +1,5 @@
 import { MillraceError } from '../errors.js';
-import { parseOffset } from './offset.js';
+import { type OffsetToken, parseOffset } from './offset.js';
 
 /**
  * Values of the request headers of Durable Streams. Each function takes what the client sent, or undefined, and throws
@@ -106,7 +106,7 @@ export function parseStreamSeq(value: string | undefined): string | undefined {
 /** Where a fork branches off, as the client names it: `from` is a URL path (section 4.2). */
 export interface ForkHeaders {
   readonly from: string;
-  readonly offset?: number;
+  readonly offset?: OffsetToken;
   readonly subOffset?: number;
 }
 

@@ -20,7 +20,17 @@ export {
 } from './events.js';
 export { encodeJsonLines, forEachLine, isJsonType, type JsonLines, jsonArrayOf } from './json.js';
 export { checkJson, type JsonEntryVisitor, JsonScanner, type JsonScannerOptions } from './json-scanner.js';
-export { formatOffset, OFFSET_NOW, OFFSET_START, parseOffset, parseStartOffset } from './offset.js';
+export {
+  formatOffset,
+  OFFSET_NOW,
+  OFFSET_START,
+  type OffsetOwner,
+  type OffsetToken,
+  offsetIn,
+  parseOffset,
+  parseStartOffset,
+  type StartOffset,
+} from './offset.js';
 export {
   encodeSseData,
   formatSseControl,

@@ -1,5 +1,4 @@
 import { forEachLine, isJsonType } from './json.js';
-import { formatOffset } from './offset.js';
 
 /**
  * Server-sent events of a stream (Durable Streams, section 5.8): `data` events with the contents, each followed by a
@@ -26,7 +25,8 @@ export function sseEncodingOf(stream: { readonly contentType: string; readonly j
 
 /** What a control event says. */
 export interface SseControl {
-  readonly nextOffset: number;
+  /** A token. */
+  readonly nextOffset: string;
   /** Left out once the stream is closed: nobody comes back. */
   readonly cursor?: string;
   readonly upToDate: boolean;
@@ -65,7 +65,7 @@ export function encodeSseData(encoding: SseEncoding, data: Uint8Array, id?: stri
  */
 export function formatSseControl(control: SseControl, id?: string): string {
   const head = `${idLine(id)}event: control\n`;
-  let json = `{"streamNextOffset":"${formatOffset(control.nextOffset)}"`;
+  let json = `{"streamNextOffset":"${control.nextOffset}"`;
   if (control.closed) return `${head}data:${json},"upToDate":true,"streamClosed":true}\n\n`;
   if (control.cursor !== undefined) json += `,"streamCursor":"${control.cursor}"`;
   if (control.upToDate) json += ',"upToDate":true';

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, close, openAppend } from '../../src/client/index.js';
+import { startStreamServer } from '../client/stream-server.js';
 import { millrace, type ServeCommand, serve, stopAll } from './commands.js';
 
 let server: ServeCommand;
@@ -33,7 +34,7 @@ describe('millrace follow', () => {
     await append(`${server.url}/a.txt`, 'one ');
     const first = millrace('follow', '-v', `${server.url}/a.txt`);
     expect(await first.exit).toBe(0);
-    const offset = /offset=(\d+)/.exec(first.stderr)?.[1] ?? '';
+    const offset = /offset=(\S+)/.exec(first.stderr)?.[1] ?? '';
     await append(`${server.url}/a.txt`, 'two');
     const second = millrace('follow', '--offset', offset, `${server.url}/a.txt`);
     expect(await second.exit).toBe(0);
@@ -56,6 +57,21 @@ describe('millrace follow', () => {
       expect(await command.exit, args.join(' ')).toBe(code);
       expect(command.stderr).toMatch(new RegExp(`^millrace: [^\\n]*\\[${error}\\]\\n$`));
     }
+  });
+
+  it('ends with a code of its own where another stream is at the place, and prints nothing of it', async () => {
+    const own = await startStreamServer();
+    const { store } = own;
+    await store.create('a.txt', { data: Buffer.from('OLD') });
+    const command = millrace('follow', '--live', `${own.url}/a.txt`);
+    await command.prints('OLD');
+    own.cut();
+    await Promise.all([store.delete('a.txt'), store.create('a.txt', { data: Buffer.from('NEW and longer') })]);
+    expect(await command.exit).toBe(8);
+    expect(command.stdout.toString()).toBe('OLD');
+    expect(command.stderr).toMatch(/^millrace: [^\n]*\[OFFSET_OF_ANOTHER_STREAM\]\n$/);
+    await own.kill();
+    await store.close();
   });
 
   it.each(['SIGINT', 'SIGTERM'] as const)('ends quietly on %s', async (signal) => {

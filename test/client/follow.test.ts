@@ -2,8 +2,9 @@ import { Readable } from 'node:stream';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
-import { type Follower, follow } from '../../src/client/follow.js';
-import { close, remove } from '../../src/client/requests.js';
+import { type Follower, type FollowOptions, follow } from '../../src/client/follow.js';
+import { close, create, head, read, remove } from '../../src/client/requests.js';
+import { token } from '../token.js';
 import { collect, removeRoots, type StreamServer, startStreamServer, stores, take } from './stream-server.js';
 
 let server: StreamServer;
@@ -27,7 +28,7 @@ describe('follow', () => {
     await append(`${server.url}/a.txt`, 'all there is');
     const follower = follow(`${server.url}/a.txt`);
     expect(await text(follower)).toBe('all there is');
-    expect(follower.offset).toBe('0000000000000012');
+    expect(follower.offset).toEqual(token(12));
   });
 
   it('with an appender goes on until that one leaves', async () => {
@@ -66,7 +67,7 @@ describe('follow', () => {
     const chunks = late[Symbol.asyncIterator]();
     const first = chunks.next();
     while (late.offset === 'now') await new Promise((resolve) => setImmediate(resolve));
-    expect(late.offset).toBe('0000000000000007');
+    expect(late.offset).toEqual(token(7));
     await append(`${server.url}/a.txt`, ' three');
     expect(Buffer.from((await first).value as Uint8Array).toString()).toBe(' three');
     await chunks.return?.(undefined);
@@ -123,17 +124,17 @@ describe('follow', () => {
     const follower = follow(`${server.url}/a.txt`, { live: true });
     const pieces = follower.text()[Symbol.asyncIterator]();
     expect((await pieces.next()).value).toBe('a');
-    expect(follower.offset).toBe('0000000000000001');
+    expect(follower.offset).toEqual(token(1));
     await pieces.return?.();
     const ended = follow(`${server.url}/a.txt`);
     const parts: string[] = [];
     for await (const part of ended.text()) parts.push(part);
     expect(parts).toEqual(['a', '\ufffd']);
-    expect(ended.offset).toBe('0000000000000001');
+    expect(ended.offset).toEqual(token(1));
     await append(`${server.url}/a.txt`, euro.subarray(2));
     const rest = follow(`${server.url}/a.txt`, { offset: follower.offset });
     expect((await rest.text().next()).value).toBe('€');
-    expect(rest.offset).toBe('0000000000000004');
+    expect(rest.offset).toEqual(token(4));
   });
 
   it.each([
@@ -279,5 +280,73 @@ describe.each(Object.entries(stores))('a follower whose connection breaks, %s', 
     await expect(text(follow(`${server.url}/a.txt`))).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
     await server.store.close();
     server = await startStreamServer();
+  });
+});
+
+describe('a follower whose stream was made anew while its connection was broken', () => {
+  /** Follows until `old` was read, cuts the connection, and puts another stream in the place of the first. */
+  async function recreated(options: Partial<FollowOptions>) {
+    const { store } = server;
+    await store.create('a.txt', { data: Buffer.from('OLD step 1\nOLD step 2\n') });
+    const follower = follow(`${server.url}/a.txt`, { live: true, ...quick, ...options });
+    const chunks = follower.text();
+    const old = (await chunks.next()).value;
+    server.cut();
+    const data = Buffer.from('NEW a quite different first line\n');
+    await Promise.all([store.delete('a.txt'), store.create('a.txt', { data, closed: true })]);
+    return { follower, chunks, old };
+  }
+
+  it('is told, and given nothing of the new one', async () => {
+    const { chunks } = await recreated({});
+    await expect(chunks.next()).rejects.toMatchObject({ code: 'OFFSET_OF_ANOTHER_STREAM', details: { status: 410 } });
+  });
+
+  it('begins with the new one where it is asked to', async () => {
+    const { chunks } = await recreated({ onRecreated: 'restart' });
+    expect((await chunks.next()).value).toBe('NEW a quite different first line\n');
+    expect((await chunks.next()).done).toBe(true);
+  });
+
+  it('calls before the first chunk of the new one', async () => {
+    const calls: string[] = [];
+    const { follower, chunks, old } = await recreated({ onRecreated: () => calls.push('recreated') });
+    calls.push((await chunks.next()).value as string);
+    expect([old, calls]).toEqual(['OLD step 1\nOLD step 2\n', ['recreated', 'NEW a quite different first line\n']]);
+    const { id } = await server.store.stat('a.txt');
+    expect(follower.offset).toBe(`0000000000000033_${id.slice(0, 8)}`);
+  });
+
+  it('does not finish a character of the old one with the new one', async () => {
+    await server.store.create('b.txt', { data: Buffer.from('a€').subarray(0, 2) });
+    const chunks = follow(`${server.url}/b.txt`, { live: true, ...quick, onRecreated: 'restart' }).text();
+    expect((await chunks.next()).value).toBe('a');
+    const next = chunks.next();
+    server.cut();
+    await server.store.delete('b.txt');
+    await server.store.create('b.txt', { data: Buffer.from('b'), closed: true });
+    expect((await next).value).toBe('b');
+  });
+
+  it('begins with the new one also where it saw the old one deleted', async () => {
+    const { store } = server;
+    await store.create('b.txt', { data: Buffer.from('old') });
+    const chunks = follow(`${server.url}/b.txt`, { live: true, ...quick, onRecreated: 'restart' }).text();
+    expect((await chunks.next()).value).toBe('old');
+    const next = chunks.next();
+    await Promise.all([store.delete('b.txt'), store.create('b.txt', { data: Buffer.from('new'), closed: true })]);
+    expect((await next).value).toBe('new');
+  });
+
+  it('is told also where its token is from before', async () => {
+    await create(`${server.url}/b.txt`, { data: 'old' });
+    const { offset } = await head(`${server.url}/b.txt`);
+    await remove(`${server.url}/b.txt`);
+    await create(`${server.url}/b.txt`, { data: 'new and longer', closed: true });
+    await expect(text(follow(`${server.url}/b.txt`, { offset }))).rejects.toMatchObject({
+      code: 'OFFSET_OF_ANOTHER_STREAM',
+    });
+    await expect(read(`${server.url}/b.txt`, { offset })).rejects.toMatchObject({ code: 'OFFSET_OF_ANOTHER_STREAM' });
+    expect(await text(follow(`${server.url}/b.txt`, { offset, onRecreated: 'restart' }))).toBe('new and longer');
   });
 });

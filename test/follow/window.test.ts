@@ -10,7 +10,7 @@ function windowOf(sizes: readonly number[], bytesMax: number): Window {
   let offset = 100;
   for (const size of sizes) {
     const data = Buffer.from(Array.from({ length: size }, (_, i) => (offset + i) % 256));
-    window.push(new Chunk(offset, data, open, true), bytesMax);
+    window.push(new Chunk('abcdefghijklmnop', offset, data, open, true), bytesMax);
     offset += size;
   }
   return window;

@@ -2,6 +2,7 @@ import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { token } from '../token.js';
 import { ask, problemOf, serve, type TestServer, until } from './test-server.js';
 import { open, tryOpen } from './test-socket.js';
 
@@ -182,7 +183,7 @@ describe('acknowledgements', () => {
     expect(appender.ws.protocol).toBe('millrace.append.v1');
     expect(await appender.nextJson()).toEqual({
       type: 'welcome',
-      offset: '0000000000000005',
+      offset: token(5),
       contentType: expect.stringContaining('text/plain') as string,
       json: false,
       frameBytesMax: 16 * 1024 * 1024,
@@ -195,7 +196,7 @@ describe('acknowledgements', () => {
       last = await appender.nextJson();
       acks++;
     } while (last.seq !== 999);
-    expect(last).toEqual({ type: 'ack', offset: '0000000000001005', seq: 999 });
+    expect(last).toEqual({ type: 'ack', offset: token(1005), seq: 999 });
     expect(acks).toBeLessThan(1000);
   });
 
@@ -206,7 +207,7 @@ describe('acknowledgements', () => {
     appender.ws.send(JSON.stringify({ type: 'close' }));
     let ack = await appender.nextJson();
     if (ack.closed !== true) ack = await appender.nextJson();
-    expect(ack).toEqual({ type: 'ack', offset: '0000000000000010', seq: 0, closed: true });
+    expect(ack).toEqual({ type: 'ack', offset: token(10), seq: 0, closed: true });
     expect((await appender.closed).code).toBe(1000);
     expect((await server.store.stat('foo.txt')).closed).toBe(true);
   });
@@ -242,7 +243,7 @@ describe('acknowledgements', () => {
     const same = await open(server, '/foo.txt?verb=append&producerId=p&producerEpoch=3', ACKS);
     expect(await same.nextJson()).toMatchObject({ committed: { epoch: 3, seq: 1 } });
     same.ws.send(Buffer.from('c'));
-    expect(await same.nextJson()).toEqual({ type: 'ack', offset: '0000000000000003', seq: 2 });
+    expect(await same.nextJson()).toEqual({ type: 'ack', offset: token(3), seq: 2 });
     same.ws.close();
     await same.closed;
     await until(() => isFree('foo.txt'));
@@ -250,7 +251,7 @@ describe('acknowledgements', () => {
     const next = await open(server, '/foo.txt?verb=append&producerId=p&producerEpoch=4', ACKS);
     expect(await next.nextJson()).toMatchObject({ committed: { epoch: 3, seq: 2 } });
     next.ws.send(Buffer.from('d'));
-    expect(await next.nextJson()).toEqual({ type: 'ack', offset: '0000000000000004', seq: 0 });
+    expect(await next.nextJson()).toEqual({ type: 'ack', offset: token(4), seq: 0 });
     expect(await contents('/foo.txt')).toBe('abcd');
   });
 

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AppendSession } from '../../src/log/index.js';
+import { token } from '../token.js';
 import { problemOf, serve, type TestServer } from './test-server.js';
 import { open, type TestSocket, tryOpen } from './test-socket.js';
 
@@ -179,18 +180,19 @@ describe('live=ws', () => {
     await live.has(3 + 50);
     await server.store.append('foo.txt', { data: Buffer.from('def'), close: true });
     expect((await live.closed).code).toBe(1000);
+    const owner = (await server.store.stat('foo.txt')).id.slice(0, 8);
     expect(live.messages.map(({ data, isBinary }) => [isBinary, data.toString()])).toEqual([
       [true, 'abc'],
-      [false, '{"streamNextOffset":"0000000000000003","upToDate":true}'],
+      [false, `{"streamNextOffset":"0000000000000003_${owner}","upToDate":true}`],
       [true, 'def'],
-      [false, '{"streamNextOffset":"0000000000000006","upToDate":true,"streamClosed":true}'],
+      [false, `{"streamNextOffset":"0000000000000006_${owner}","upToDate":true,"streamClosed":true}`],
     ]);
   });
 
   it('says at once where a reader stands that asked for what is new', async () => {
     await server.store.create('foo.txt', { data: Buffer.from('abc') });
     const live = await open(server, '/foo.txt?live=ws&offset=now');
-    expect(await live.nextJson()).toEqual({ streamNextOffset: '0000000000000003', upToDate: true });
+    expect(await live.nextJson()).toEqual({ streamNextOffset: token(3), upToDate: true });
     live.ws.close();
     await live.closed;
   });

@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { token } from '../token.js';
 import { ask, begin, problemOf, serve, type TestServer } from './test-server.js';
 
 let server: TestServer;
@@ -20,7 +21,7 @@ describe('a plain GET', () => {
     expect(answer.headers).toMatchObject({
       'content-length': '4',
       'content-type': expect.stringContaining('text/csv') as string,
-      'stream-next-offset': '0000000000000004',
+      'stream-next-offset': token(4),
       'stream-up-to-date': 'true',
       'accept-ranges': 'bytes',
       'x-content-type-options': 'nosniff',

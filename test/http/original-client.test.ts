@@ -71,7 +71,7 @@ describe('a follower with the original client', () => {
 });
 
 describe('originalText', () => {
-  const after = { offset: 0, upToDate: true, closed: false };
+  const after = { streamId: 'abcdefghijklmnop', offset: 0, upToDate: true, closed: false };
 
   it('sends nothing for nothing, and one frame for little', () => {
     expect(originalText.encode(Buffer.alloc(0), after).length).toBe(0);

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMemoryStore, type Store } from '../../src/log/index.js';
 import { type Served, serve } from '../conformance/serve.js';
+import { token } from '../token.js';
 
 interface Wake {
   subscription_id: string;
@@ -130,7 +131,7 @@ describe('webhook subscriptions', () => {
     const second = await hook.received(2);
     expect(second.generation).toBeGreaterThan(1);
     await vi.waitFor(async () => {
-      expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000005');
+      expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(5));
     });
   });
 
@@ -146,9 +147,9 @@ describe('webhook subscriptions', () => {
     await fetch(`${served.url}/events/a`, { method: 'DELETE' });
     await put('events/a', 'new data');
     const second = await hook.received(2);
-    expect(second.streams).toMatchObject([{ acked_offset: '0000000000000000', tail_offset: '0000000000000008' }]);
+    expect(second.streams).toMatchObject([{ acked_offset: token(0), tail_offset: token(8) }]);
     await vi.waitFor(async () => {
-      expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000008');
+      expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(8));
     });
   });
 
@@ -159,9 +160,9 @@ describe('webhook subscriptions', () => {
     await hook.received(1);
     await post('events/a', '67890');
     const second = await hook.received(2);
-    expect(second.streams[0]?.tail_offset).toBe('0000000000000010');
+    expect(second.streams[0]?.tail_offset).toEqual(token(10));
     await vi.waitFor(async () => {
-      expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000010');
+      expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(10));
     });
     expect(hook.wakes).toHaveLength(2);
   });
@@ -196,18 +197,18 @@ describe('webhook subscriptions', () => {
     const hook = await receiver(() => ({}));
     await api('s', 'PUT', webhook(hook.url));
     await put('events/a', 'abc');
-    const { wake_id, generation, callback_token: token } = await hook.received(1);
+    const { wake_id, generation, callback_token: bearer } = await hook.received(1);
     const report = (acks: object[], with_token?: string) =>
       api('s/callback', 'POST', { wake_id, generation, acks }, with_token);
     expect((await report([])).status).toBe(401);
     expect(await errorOf(await report([], 'nonsense'))).toBe('TOKEN_INVALID');
-    const ack = (offset: string, stream = 'events/a') => report([{ stream, offset }], token);
+    const ack = (offset: string, stream = 'events/a') => report([{ stream, offset }], bearer);
     expect(await errorOf(await ack('0000000000000004'))).toBe('INVALID_ACK');
     expect(await errorOf(await ack('0000000000000001', 'events/b'))).toBe('INVALID_ACK');
     expect(await errorOf(await ack('-1'))).toBe('INVALID_OFFSET');
     expect((await ack('0000000000000002')).status).toBe(200);
     expect(await errorOf(await ack('0000000000000001'))).toBe('INVALID_ACK');
-    expect((await describeOf('s')).streams[0]?.acked_offset).toBe('0000000000000002');
+    expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(2));
   });
 
   test('are gone when deleted: nothing that was under way counts', async () => {
@@ -237,7 +238,7 @@ describe('after a restart', () => {
     await api('s', 'PUT', webhook(hook.url, { streams: ['manual/a'] }));
     await put('events/a', 'abc');
     await hook.received(1);
-    await vi.waitFor(async () => expect((await describeOf('s')).streams[1]?.acked_offset).toBe('0000000000000003'));
+    await vi.waitFor(async () => expect((await describeOf('s')).streams[1]?.acked_offset).toEqual(token(3)));
     const before = await describeOf('s');
     const keys = await (await fetch(`${served.url}/__ds/jwks.json`)).text();
     await restart();
@@ -318,7 +319,7 @@ describe('after a restart', () => {
     expect(streams).toHaveLength(1);
     expect(streams[0]?.path).not.toBe('__ds/subscriptions/0000000001');
     await restart();
-    expect((await describeOf('p')).streams).toMatchObject([{ path: 'events/a', acked_offset: '0000000000000270' }]);
+    expect((await describeOf('p')).streams).toMatchObject([{ path: 'events/a', acked_offset: token(270) }]);
   });
 });
 
@@ -392,9 +393,7 @@ describe('pull-wake subscriptions', () => {
       expect(response.status).toBe(200);
       return (await response.json()) as Wake;
     });
-    expect(claim.streams).toMatchObject([
-      { path: 'jobs', acked_offset: '0000000000000000', tail_offset: '0000000000000002' },
-    ]);
+    expect(claim.streams).toMatchObject([{ path: 'jobs', acked_offset: token(0), tail_offset: token(2) }]);
   });
 });
 

@@ -10,6 +10,7 @@ import type { Append } from '../../src/log/store.js';
 
 const open: WriterState = {
   path: 'a',
+  id: 'abcdefghijklmnop',
   json: false,
   contentType: 'text/plain',
   tail: 7,

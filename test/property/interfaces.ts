@@ -93,7 +93,7 @@ export class Interfaces {
     const source = this.#model.streams.get(from);
     const known = this.#model.streams.get(path);
     const offset = source === undefined ? 0 : this.#offsetIn(source);
-    const headers: Headers = { 'Stream-Forked-From': `/${from}`, 'Stream-Fork-Offset': token(offset) };
+    const headers: Headers = { 'Stream-Forked-From': `/${from}`, 'Stream-Fork-Offset': this.#token(source, offset) };
     if (known !== undefined) {
       const same = !known.soft && !known.closed && known.source === source && known.forkOffset === offset;
       const answer = await this.#send('PUT', path, headers);
@@ -216,7 +216,10 @@ export class Interfaces {
     const before = stream.tail;
     const answers = await Promise.all(parts.map(({ body }) => this.#send('POST', stream.path, headers, body)));
     const ordered = parts
-      .map(({ kept }, i) => ({ kept, end: Number((answers[i] as Answer).headers['stream-next-offset']) }))
+      .map(({ kept }, i) => ({
+        kept,
+        end: Number.parseInt(String((answers[i] as Answer).headers['stream-next-offset']), 10),
+      }))
       .sort((a, b) => a.end - b.end);
     for (const { kept, end } of ordered) {
       stream.data += kept;
@@ -312,7 +315,7 @@ export class Interfaces {
     const stream = this.#readable();
     if (stream === undefined) return;
     const offset = this.#offsetIn(stream);
-    const query = this.#random.chance(0.2) ? '' : `?offset=${token(offset)}`;
+    const query = this.#random.chance(0.2) ? '' : `?offset=${this.#token(stream, offset)}`;
     const answer = await this.#send('GET', stream.path, {}, undefined, query);
     this.#expect(answer, 200);
     assert.equal(answer.body, stream.body(query === '' ? 0 : offset));
@@ -333,7 +336,13 @@ export class Interfaces {
     if (stream === undefined) return;
     const offset = this.#offsetIn(stream);
     if (offset === stream.tail && !stream.closed) {
-      const waiting = this.#send('GET', stream.path, {}, undefined, `?live=long-poll&offset=${token(offset)}`);
+      const waiting = this.#send(
+        'GET',
+        stream.path,
+        {},
+        undefined,
+        `?live=long-poll&offset=${this.#token(stream, offset)}`,
+      );
       const { body, kept } = this.#contents(stream.json);
       await this.#send('POST', stream.path, { 'Content-Type': stream.contentType }, body);
       stream.data += kept;
@@ -342,7 +351,13 @@ export class Interfaces {
       assert.equal(answer.body, stream.body(offset));
       return;
     }
-    const answer = await this.#send('GET', stream.path, {}, undefined, `?live=long-poll&offset=${token(offset)}`);
+    const answer = await this.#send(
+      'GET',
+      stream.path,
+      {},
+      undefined,
+      `?live=long-poll&offset=${this.#token(stream, offset)}`,
+    );
     if (offset === stream.tail) return this.#expect(answer, 204);
     this.#expect(answer, 200);
     assert.equal(answer.body, stream.body(offset));
@@ -352,7 +367,7 @@ export class Interfaces {
     const stream = this.#readable();
     if (stream === undefined) return;
     const offset = this.#offsetIn(stream);
-    const text = await this.#http.readUntil(`/${stream.path}?live=sse&offset=${token(offset)}`, (all) =>
+    const text = await this.#http.readUntil(`/${stream.path}?live=sse&offset=${this.#token(stream, offset)}`, (all) =>
       all.includes('"upToDate":true'),
     );
     let got = '';
@@ -361,11 +376,11 @@ export class Interfaces {
       const data = [...event.matchAll(/^data:(.*)$/gm)]
         .map(([, line]) => (line as string).replace(/^ /, ''))
         .join('\n');
-      if (event.startsWith('event: control')) {
+      if (/^event: control$/m.test(event)) {
         const control = JSON.parse(data) as { streamNextOffset: string; streamClosed?: boolean };
-        position = Number(control.streamNextOffset);
+        position = Number.parseInt(control.streamNextOffset, 10);
         assert.equal(control.streamClosed === true, stream.closed && position === stream.tail);
-      } else if (event !== '') {
+      } else if (/^event: data$/m.test(event)) {
         if (stream.json)
           got += JSON.parse(data)
             .map((message: unknown) => `${JSON.stringify(message)}\n`)
@@ -386,7 +401,7 @@ export class Interfaces {
     const want = stream.data.slice(offset);
     if (want === '') return;
     const text = await this.#http.readUntil(
-      `/${stream.path}?live=raw&offset=${token(offset)}`,
+      `/${stream.path}?live=raw&offset=${this.#token(stream, offset)}`,
       (all) => all.length >= want.length,
     );
     assert.equal(text, want);
@@ -462,8 +477,16 @@ export class Interfaces {
     return false;
   }
 
+  #token(stream: ModelStream | undefined, offset: number): string {
+    if (stream === undefined) return String(offset).padStart(16, '0');
+    return stream.token(offset, (from) => this.#random.pick(from));
+  }
+
   #expectPosition(answer: Answer, stream: ModelStream): void {
-    assert.equal(answer.headers['stream-next-offset'], token(stream.tail), describe(answer));
+    const token = String(answer.headers['stream-next-offset']);
+    assert.match(token, /^\d{16}_[\w-]{8}$/, describe(answer));
+    stream.owner ??= token.slice(16);
+    assert.equal(token, `${String(stream.tail).padStart(16, '0')}${stream.owner}`, describe(answer));
     assert.equal(answer.headers['stream-closed'] === 'true', stream.closed, describe(answer));
   }
 
@@ -481,10 +504,6 @@ export class Interfaces {
 function typeOf(path: string): string {
   if (path.endsWith('.json')) return 'application/json';
   return path.endsWith('.txt') ? 'text/plain' : 'application/octet-stream';
-}
-
-function token(offset: number): string {
-  return String(offset).padStart(16, '0');
 }
 
 function producerHeaders(id: string, epoch: number, seq: number): Headers {

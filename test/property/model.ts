@@ -15,6 +15,8 @@ export class ModelStream {
   forks = 0;
   readonly source: ModelStream | undefined;
   readonly forkOffset: number | undefined;
+  /** What its tokens end with, as the server said first; none other may ever be said. */
+  owner: string | undefined;
 
   constructor(path: string, contentType: string, json: boolean, fork?: { source: ModelStream; offset: number }) {
     this.json = json;
@@ -29,6 +31,12 @@ export class ModelStream {
 
   get tail(): number {
     return this.data.length;
+  }
+
+  /** The token of an offset; `random` picks whose, among the stream's own, its source's, and one that names none. */
+  token(offset: number, pick: <T>(from: readonly T[]) => T): string {
+    const owners = [undefined, this.owner, offset <= (this.forkOffset ?? -1) ? this.source?.owner : this.owner];
+    return `${String(offset).padStart(16, '0')}${pick(owners) ?? ''}`;
   }
 
   /** Offsets that a client may know: in a JSON stream between messages. */

@@ -52,7 +52,7 @@ export class WebSocketSession {
       const last = this.#messages.at(-1);
       if (last?.type === 'error') throw new Error(JSON.stringify(last));
       if (last !== undefined && (this.#sent === 0 || (last.type === 'ack' && last.seq === this.#sent - 1))) {
-        return Number(last.offset);
+        return Number.parseInt(last.offset, 10);
       }
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }

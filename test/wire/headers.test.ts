@@ -141,7 +141,7 @@ describe('fork headers', () => {
     expect(parseFork(from)).toEqual({ from: '/a' });
     expect(parseFork({ ...from, 'stream-fork-offset': '0000000000000005', 'stream-fork-sub-offset': '3' })).toEqual({
       from: '/a',
-      offset: 5,
+      offset: { offset: 5, owner: undefined },
       subOffset: 3,
     });
   });

@@ -36,7 +36,7 @@ describe('ids', () => {
     expect(text(encodeSseData('text', bytes('a'), '7'))).toBe('id: 7\nevent: data\ndata:a\n\n');
     expect(text(encodeSseData('json', bytes('1\n'), '7'))).toBe('id: 7\nevent: data\ndata:[\ndata:1\ndata:]\n\n');
     expect(text(encodeSseData('base64', bytes('a'), '7'))).toBe('id: 7\nevent: data\ndata:YQ==\n\n');
-    const control = formatSseControl({ nextOffset: 7, upToDate: true, closed: true }, '7');
+    const control = formatSseControl({ nextOffset: '7', upToDate: true, closed: true }, '7');
     expect(control).toMatch(/^id: 7\nevent: control\ndata:\{/);
   });
 });
@@ -103,23 +103,24 @@ describe('base64 events', () => {
 });
 
 describe('formatSseControl', () => {
+  const offset = '0000000000000042_abcdefgh';
   const read = (event: string) => JSON.parse(readEvents(bytes(event))[0]?.data ?? '');
 
   test('says where the reader is', () => {
-    expect(read(formatSseControl({ nextOffset: 42, cursor: '7', upToDate: false, closed: false }))).toEqual({
-      streamNextOffset: '0000000000000042',
+    expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: false, closed: false }))).toEqual({
+      streamNextOffset: '0000000000000042_abcdefgh',
       streamCursor: '7',
     });
-    expect(read(formatSseControl({ nextOffset: 42, cursor: '7', upToDate: true, closed: false }))).toEqual({
-      streamNextOffset: '0000000000000042',
+    expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: true, closed: false }))).toEqual({
+      streamNextOffset: '0000000000000042_abcdefgh',
       streamCursor: '7',
       upToDate: true,
     });
   });
 
   test('has no cursor once the stream is closed', () => {
-    expect(read(formatSseControl({ nextOffset: 0, cursor: '7', upToDate: true, closed: true }))).toEqual({
-      streamNextOffset: '0000000000000000',
+    expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: true, closed: true }))).toEqual({
+      streamNextOffset: '0000000000000042_abcdefgh',
       upToDate: true,
       streamClosed: true,
     });
