@@ -3,6 +3,7 @@ import { MillraceError } from '../errors.js';
 import type { AppendSession } from '../log/index.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
+import { checkContentEncoding } from './body.js';
 import type { Exchange, HttpContext, StreamHandler } from './context.js';
 import { LineJoiner } from './line-joiner.js';
 import { requireMethod } from './respond.js';
@@ -17,6 +18,7 @@ import { positionFields } from './stream-fields.js';
 export const appendChunked: StreamHandler = async (exchange) => {
   requireMethod(exchange, 'PUT', 'POST');
   const { req, res, route, context, base } = exchange;
+  checkContentEncoding(req);
   const session = await acquireSession(context, route, req.headers['content-type']);
   req.setTimeout(0);
   warnOfRequestTimeout(req, context);

@@ -1,16 +1,21 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
+import { appenderActive } from '../log/append.js';
+import { checkContentType, streamClosed } from '../log/rules.js';
 import type { Append, Appended } from '../log/store.js';
 import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { readBody } from './body.js';
-import type { StreamHandler } from './context.js';
+import type { Exchange, StreamHandler } from './context.js';
+import { asksFirst } from './expectation.js';
+import type { StreamRoute } from './route.js';
 
 /** `POST`: appends the body, closes the stream, or both in one step (Durable Streams, sections 5.2 and 5.3). */
 export const append: StreamHandler = async (exchange) => {
   const { req, res, route, context, base } = exchange;
   const request = parseAppend(req);
+  if (asksFirst(req)) await checkBeforeBody(exchange, request);
   const body = await readBody(req, context.limits.bodyBytesMax);
   // Without a body its type is nobody's concern (section 5.2).
   if (body.length > 0) {
@@ -44,6 +49,20 @@ function parseAppend(req: IncomingMessage): AppendRequest {
   const producer = parseProducer(headers);
   if (producer !== undefined) request.producer = producer;
   return request;
+}
+
+/**
+ * What the headers alone lead to, for a client that asks before it sends its body. Of a producer they do not say enough:
+ * what it sends may be a repetition, which is never refused.
+ * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_CLOSED`, `APPENDER_ACTIVE`, `CONTENT_TYPE_MISMATCH`.
+ */
+async function checkBeforeBody({ req, route, context }: Exchange<StreamRoute>, request: Append): Promise<void> {
+  const info = await context.store.stat(route.stream);
+  if (request.producer !== undefined) return;
+  if (info.closed) throw streamClosed(info);
+  if (info.appender) throw appenderActive(info.path);
+  const contentType = parseContentType(req.headers['content-type']);
+  if (contentType !== undefined) checkContentType(info, contentType);
 }
 
 /**

@@ -5,9 +5,14 @@ const EMPTY = Buffer.alloc(0);
 
 /**
  * The whole body of a request. Listeners rather than an iterator: this is the way of every small append.
- * Errors: `BODY_TOO_LARGE`, `INVALID_REQUEST` (somebody else has read it), `ABORTED` (the client went away).
+ * Errors: `CONTENT_ENCODING_UNSUPPORTED`, `BODY_TOO_LARGE`, `INVALID_REQUEST` (somebody else has read it), `ABORTED` (the client went away).
  */
 export function readBody(req: IncomingMessage, bytesMax: number): Promise<Buffer> {
+  try {
+    checkContentEncoding(req);
+  } catch (error) {
+    return Promise.reject(error);
+  }
   const declared = req.headers['content-length'];
   if (declared !== undefined && Number(declared) > bytesMax) return Promise.reject(bodyTooLarge(bytesMax));
   if (req.readableEnded) {
@@ -36,6 +41,19 @@ export function readBody(req: IncomingMessage, bytesMax: number): Promise<Buffer
       if (!req.complete) reject(aborted());
     });
   });
+}
+
+/**
+ * Refuses a body that was compressed on its way: what a stream holds must not depend on how it came, and kept as it is
+ * nobody could read it. Errors: `CONTENT_ENCODING_UNSUPPORTED`.
+ */
+export function checkContentEncoding(req: IncomingMessage): void {
+  const codings = req.headers['content-encoding'];
+  if (codings === undefined || codings.split(',').every((coding) => /^\s*(identity\s*)?$/i.test(coding))) return;
+  throw new MillraceError(
+    'CONTENT_ENCODING_UNSUPPORTED',
+    'The body has a Content-Encoding: send it as it is, without compression.',
+  );
 }
 
 function bodyTooLarge(bodyBytesMax: number): MillraceError {

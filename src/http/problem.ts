@@ -69,7 +69,9 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   APPEND_TOO_LARGE: 413,
   BODY_TOO_LARGE: 413,
   URL_TOO_LONG: 414,
+  CONTENT_ENCODING_UNSUPPORTED: 415,
   RANGE_NOT_SATISFIABLE: 416,
+  EXPECTATION_FAILED: 417,
 
   HUB_CHANNEL_INVALID: 400,
   HUB_MESSAGE_INVALID: 400,
@@ -156,7 +158,7 @@ export function sendProblem(exchange: Exchange, error: unknown, fields: readonly
     res.destroy();
     return;
   }
-  if (!req.complete && req.method !== 'GET') linger(req);
+  lingerFor(req);
 }
 
 /** Answers a request that no handler can take with the problem that an error is. Nothing is logged. */
@@ -165,10 +167,11 @@ export function refuseRequest(req: IncomingMessage, res: ServerResponse, error: 
 }
 
 /**
- * The client is still sending. Cutting the connection now could destroy the answer on its way, so what comes is read
- * away for a while, and only then the connection is cut.
+ * The request was refused, and perhaps its client is still sending. Cutting the connection now could destroy the answer
+ * on its way, so what comes is read away for a while, and only then the connection is cut.
  */
-function linger(req: IncomingMessage): void {
+export function lingerFor(req: IncomingMessage): void {
+  if (req.complete || req.method === 'GET') return;
   req.resume();
   const timer = setTimeout(() => req.socket.destroy(), LINGER_MS);
   const stop = () => clearTimeout(timer);
@@ -176,7 +179,7 @@ function linger(req: IncomingMessage): void {
 }
 
 /** How long the body of a refused request is read away. */
-const LINGER_MS = 2_000;
+export const LINGER_MS = 2_000;
 
 /** The header fields of a problem response. */
 function problemFields(problem: Problem): Fields {

@@ -15,13 +15,14 @@ export function positionFields(
   return fields;
 }
 
-/** What the protocol wants to be said in headers when an append is refused (sections 5.2 and 5.2.1). */
+/** What is to be said in headers when a request is refused: for the protocol sections 5.2 and 5.2.1, RFC 9110 section 15.5.16. */
 export function refusalFields(error: unknown): Fields {
   if (isMillraceError(error, 'STREAM_CLOSED')) {
     const { offset, streamId } = error.details;
     const isKnown = typeof offset === 'number' && typeof streamId === 'string';
     return ['Stream-Closed', 'true', ...(isKnown ? ['Stream-Next-Offset', formatOffset(offset, streamId)] : [])];
   }
+  if (isMillraceError(error, 'CONTENT_ENCODING_UNSUPPORTED')) return ['Accept-Encoding', 'identity'];
   if (isMillraceError(error, 'PRODUCER_FENCED')) return ['Producer-Epoch', String(error.details.epoch)];
   if (isMillraceError(error, 'PRODUCER_SEQ_GAP')) {
     const { expectedSeq, receivedSeq } = error.details;

@@ -17,9 +17,11 @@ import { parseOffset } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { Exchange, SubscriptionHandler } from './context.js';
 import { requestOrigin } from './create.js';
-import { toProblem } from './problem.js';
+import { asksFirst } from './expectation.js';
+import { lingerFor, toProblem } from './problem.js';
 import { requireMethod, sendJson } from './respond.js';
 import { publicStreamPath, type SubscriptionRoute } from './route.js';
+import { refusalFields } from './stream-fields.js';
 
 /** Longest id of a subscription. */
 export const SUBSCRIPTION_ID_LENGTH_MAX = 256;
@@ -51,6 +53,7 @@ async function answer(exchange: SubscriptionExchange): Promise<void> {
   if (action === 'streams' && rest.length > 0) return removeStream(exchange, manager, key, rest.join('/'));
   if (rest.length > 0 || !Object.hasOwn(actions, action)) throw nothingHere();
   requireMethod(exchange, 'POST');
+  if (asksFirst(exchange.req)) await manager.get(key);
   await actions[action]?.(exchange, manager, key, await readObject(exchange));
 }
 
@@ -267,11 +270,14 @@ function sendEmpty({ res, base }: SubscriptionExchange): void {
 
 /** Errors of this API have a shape of their own: `{ error: { code, message, … } }` (section 7). */
 function sendError(exchange: SubscriptionExchange, error: unknown): void {
-  const { res, context } = exchange;
+  const { req, res, context } = exchange;
   if (res.destroyed) return;
   const { type, title, status, code, detail, ...details } = toProblem(error, context.log);
   if (status === 401) res.setHeader('WWW-Authenticate', 'Bearer');
+  const fields = refusalFields(error);
+  for (let at = 0; at < fields.length; at += 2) res.setHeader(fields[at] as string, fields[at + 1] as string);
   sendJson(exchange, status, { error: { code, message: detail, ...details } });
+  lingerFor(req);
 }
 
 function nothingHere(): MillraceError {
