@@ -48,6 +48,7 @@ export const errorCodes = [
   'STREAM_NOT_FOUND',
   'STREAM_GONE',
   'STREAM_EXISTS',
+  'STREAM_EXPIRED',
 
   // log: append rules
   'STREAM_CLOSED',

@@ -57,6 +57,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   ALREADY_CLAIMED: 409,
   NO_PENDING_WORK: 409,
   STREAM_EXISTS: 409,
+  STREAM_EXPIRED: 409,
   STREAM_CLOSED: 409,
   STREAM_SEQ_CONFLICT: 409,
   PRODUCER_SEQ_GAP: 409,
@@ -184,7 +185,9 @@ export const LINGER_MS = 2_000;
 /** The header fields of a problem response. */
 function problemFields(problem: Problem): Fields {
   const fields = ['Content-Type', 'application/problem+json', 'Cache-Control', 'no-store'];
-  if (problem.status === 503) fields.push('Retry-After', '1');
+  const { retryAfterMs } = problem;
+  if (typeof retryAfterMs === 'number') fields.push('Retry-After', String(Math.ceil(retryAfterMs / 1000)));
+  else if (problem.status === 503) fields.push('Retry-After', '1');
   return fields;
 }
 

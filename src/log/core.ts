@@ -1,5 +1,6 @@
 import { MillraceError } from '../errors.js';
 import { Admission } from './admission.js';
+import { type StoreTime, WALL_CLOCK_SETTLES_MS } from './clock.js';
 import { GroupCommit, Operation, storeFailed } from './commit.js';
 import { ExpirySweep } from './expiry.js';
 import { sourceOf } from './forks.js';
@@ -7,7 +8,7 @@ import type { StoreLimits } from './limits.js';
 import type { Medium } from './medium.js';
 import type { Durability, StoreChange, StoreObserver } from './store.js';
 import type { Stream } from './stream.js';
-import { Streams } from './streams.js';
+import { gone, Streams } from './streams.js';
 import { endSession, makeVisible } from './visible.js';
 
 /** What a store is set up with, all defaults filled in. */
@@ -16,6 +17,7 @@ export interface CoreOptions extends Required<StoreLimits> {
   readonly durability: Durability;
   /** Streams beyond this number leave memory when nobody is at them. */
   readonly streamsInMemoryMax: number;
+  readonly time: StoreTime;
 }
 
 /** A use is journaled when the last one journaled is older than this part of the time to live, within these bounds. */
@@ -30,6 +32,7 @@ const USE_STEP_MAX_MS = 10_000;
 export class Core {
   readonly medium: Medium;
   readonly options: CoreOptions;
+  readonly time: StoreTime;
   readonly streams: Streams;
   readonly commits: GroupCommit;
   readonly admission: Admission;
@@ -43,12 +46,13 @@ export class Core {
   constructor(medium: Medium, options: CoreOptions) {
     this.medium = medium;
     this.options = options;
+    this.time = options.time;
     this.streams = new Streams(medium, options.streamsInMemoryMax);
     this.commits = new GroupCommit(
       medium,
       {
         visible: (step) =>
-          makeVisible(step, Date.now(), {
+          makeVisible(step, this.time.nowMs, {
             changed: (change) => this.#tell(change),
             deleted: (stream) => this.#deleted(stream),
           }),
@@ -64,6 +68,7 @@ export class Core {
     this.#sweep = new ExpirySweep(
       this.streams,
       medium,
+      this.time,
       { intervalMs: options.expirySweepMs, streamsMax: options.expirySweepStreamsMax },
       { expire: (stream) => this.expire(stream), touch: (stream) => this.touch(stream) },
     );
@@ -85,7 +90,12 @@ export class Core {
     // A crash came between the end of its last fork and its own.
     this.#collect(stream);
     if (stream.gone === 'deleted') return undefined;
-    if (stream.canExpire && stream.isExpired(Date.now())) {
+    if (stream.canExpire && stream.isExpired(this.time)) {
+      // By a clock that may still be set right: the stream is not shown, and kept.
+      if (!stream.isExpiredForGood(this.time)) {
+        if (stream.nextForks > 0) throw gone(path);
+        return undefined;
+      }
       this.expire(stream);
       // Deleted for good, or `soft`; still there when it is too busy to go.
       if ((stream.gone as Stream['gone']) === 'deleted') return undefined;
@@ -93,18 +103,27 @@ export class Core {
     return stream;
   }
 
+  /** As {@link next}, for whoever is about to take the path. Throws `STREAM_EXPIRED` while what was there is kept. */
+  nextOrFree(path: string): Stream | undefined {
+    const stream = this.streams.find(path);
+    if (stream?.exists && stream.gone === undefined && stream.canExpire && stream.isExpired(this.time)) {
+      if (!stream.isExpiredForGood(this.time)) throw expired(path);
+    }
+    return this.next(path);
+  }
+
   /** The stream that readers see. Throws `STREAM_NOT_FOUND`, `STREAM_GONE`. */
   visible(path: string): Stream {
     const stream = this.streams.find(path);
     if (stream?.softDeleted) this.#collect(stream);
-    return this.streams.visible(path, Date.now());
+    return this.streams.visible(path, this.time);
   }
 
   /** Notes that somebody reads or follows. The journal hears of it now and then, and does not sync for it. */
   touch(stream: Stream): void {
     if (stream.ttlSeconds === undefined) return;
-    const nowMs = Date.now();
-    stream.lastUsedMs = nowMs;
+    const { nowMs } = this.time;
+    stream.lastUsedMs = Math.max(stream.lastUsedMs, nowMs);
     if (!this.medium.persistent || this.failure !== undefined) return;
     const ttlMs = stream.ttlSeconds * 1000;
     const stepMs = Math.min(Math.max(ttlMs / USE_STEP_PART, USE_STEP_MIN_MS), USE_STEP_MAX_MS);
@@ -229,4 +248,13 @@ export class Core {
       return undefined;
     }
   }
+}
+
+function expired(path: string): MillraceError {
+  const seconds = WALL_CLOCK_SETTLES_MS / 1000;
+  return new MillraceError(
+    'STREAM_EXPIRED',
+    `The stream at ${path} has expired; its path is free once the server's clock has been past its time for ${seconds} s. Try again then.`,
+    { retryAfterMs: WALL_CLOCK_SETTLES_MS },
+  );
 }

@@ -21,7 +21,7 @@ export async function create(core: Core, path: string, options: CreateOptions = 
   checkStreamPath(path);
   checkOptions(options, core.options.appendBytesMax);
   for (;;) {
-    const existing = core.next(path);
+    const existing = core.nextOrFree(path);
     if (existing !== undefined) {
       if (existing.gone === 'soft') throw new MillraceError('STREAM_EXISTS', gone(path).message);
       if (!(await matches(core, existing, options))) throw existsOtherwise(existing);
@@ -32,14 +32,14 @@ export async function create(core: Core, path: string, options: CreateOptions = 
     let source: Stream | undefined;
     let start = 0;
     if (options.fork !== undefined) {
-      source = forkSource(core.streams, options.fork.path, Date.now());
+      source = forkSource(core.streams, options.fork.path, core.time);
       if (options.fork.id !== undefined && source.id !== options.fork.id) throw offsetOfAnotherSource(source.path);
       if (options.contentType !== undefined) checkContentType(source, options.contentType);
       start = await resolveForkPoint(core.streams, source, options.fork);
       core.checkOpen();
       // The world may have moved on while the point was looked for.
-      if (core.next(path) !== undefined) continue;
-      if (forkSource(core.streams, options.fork.path, Date.now()) !== source) continue;
+      if (core.nextOrFree(path) !== undefined) continue;
+      if (forkSource(core.streams, options.fork.path, core.time) !== source) continue;
       if (forkDepth(core.streams, source) >= core.options.forkDepthMax) {
         throw new MillraceError(
           'INVALID_FORK',
@@ -47,7 +47,7 @@ export async function create(core: Core, path: string, options: CreateOptions = 
         );
       }
     }
-    const stream = await commitCreation(core, identify(path, options, source, start), options, source);
+    const stream = await commitCreation(core, identify(core, path, options, source, start), options, source);
     return { created: true, info: stream.info() };
   }
 }
@@ -76,7 +76,13 @@ async function commitCreation(
   return stream;
 }
 
-function identify(path: string, options: CreateOptions, source: Stream | undefined, start: number): StreamIdentity {
+function identify(
+  core: Core,
+  path: string,
+  options: CreateOptions,
+  source: Stream | undefined,
+  start: number,
+): StreamIdentity {
   const { contentType = source?.contentType, ttlSeconds, expiresAtMs } = options;
   // Section 4.2 of the protocol: a fork that is given no end takes its source's.
   const inherits = source !== undefined && ttlSeconds === undefined && expiresAtMs === undefined;
@@ -86,7 +92,7 @@ function identify(path: string, options: CreateOptions, source: Stream | undefin
     contentType: contentType ?? contentTypeOf(path),
     // Only who says so makes a stream of messages: the extension alone speaks for raw bytes.
     json: source?.json ?? (contentType !== undefined && mediaType(contentType) === JSON_TYPE),
-    createdAtMs: Date.now(),
+    createdAtMs: core.time.nowMs,
     ttlSeconds: inherits ? source.ttlSeconds : ttlSeconds,
     expiresAtMs: inherits ? source.expiresAtMs : expiresAtMs,
     fork: source === undefined ? undefined : { path: source.path, offset: start, ...source.lineage },

@@ -1,3 +1,4 @@
+import type { StoreTime } from './clock.js';
 import type { Medium } from './medium.js';
 import type { Stream } from './stream.js';
 import type { Streams } from './streams.js';
@@ -12,7 +13,8 @@ export class ExpirySweep {
   readonly #streamsMax: number;
   readonly #expire: (stream: Stream) => void;
   readonly #touch: (stream: Stream) => void;
-  readonly #timer: NodeJS.Timeout;
+  readonly #time: StoreTime;
+  readonly #stopTimer: () => void;
   #round: Iterator<Stream> | undefined;
   #busy = false;
   #stopped = false;
@@ -20,24 +22,26 @@ export class ExpirySweep {
   constructor(
     streams: Streams,
     medium: Medium,
+    time: StoreTime,
     options: { readonly intervalMs: number; readonly streamsMax: number },
     actions: { readonly expire: (stream: Stream) => void; readonly touch: (stream: Stream) => void },
   ) {
     this.#streams = streams;
     this.#medium = medium;
+    this.#time = time;
     this.#streamsMax = options.streamsMax;
     this.#expire = actions.expire;
     this.#touch = actions.touch;
-    this.#timer = setInterval(() => this.#step(), options.intervalMs).unref();
+    this.#stopTimer = time.clock.every(options.intervalMs, () => this.#step());
   }
 
   stop(): void {
     this.#stopped = true;
-    clearInterval(this.#timer);
+    this.#stopTimer();
   }
 
   #step(): void {
-    const nowMs = Date.now();
+    this.#time.look();
     for (let looked = 0; looked < this.#streamsMax; looked++) {
       this.#round ??= this.#streams.expiring.values();
       const { done, value } = this.#round.next();
@@ -45,20 +49,20 @@ export class ExpirySweep {
         this.#round = undefined;
         break;
       }
-      if (value.isExpired(nowMs)) this.#expire(value);
+      if (value.isExpiredForGood(this.#time)) this.#expire(value);
       // Also after a crash it is to live on from now.
       else if (value.subscribers > 0 || value.session !== undefined) this.#touch(value);
     }
-    if (!this.#busy) void this.#stepOutside(nowMs);
+    if (!this.#busy) void this.#stepOutside();
   }
 
   /** Those that are not in memory. */
-  async #stepOutside(nowMs: number): Promise<void> {
+  async #stepOutside(): Promise<void> {
     this.#busy = true;
     try {
       for (const path of await this.#medium.expiring(this.#streamsMax)) {
         if (this.#stopped) return;
-        if (!this.#streams.peek(path)?.isExpired(nowMs)) continue;
+        if (!this.#streams.peek(path)?.isExpiredForGood(this.#time)) continue;
         const stream = this.#streams.find(path);
         if (stream !== undefined) this.#expire(stream);
       }

@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.js';
+import type { StoreTime } from './clock.js';
 import type { ForkPoint } from './store.js';
 import type { ForkLink, Stream } from './stream.js';
 import { gone, notFound, type Streams } from './streams.js';
@@ -50,10 +51,10 @@ export async function readBytes(streams: Streams, stream: Stream, offset: number
 }
 
 /** The source of a fork that is to be. Throws `FORK_SOURCE_NOT_FOUND`, `FORK_SOURCE_GONE`. */
-export function forkSource(streams: Streams, path: string, nowMs: number): Stream {
+export function forkSource(streams: Streams, path: string, time: StoreTime): Stream {
   let source: Stream;
   try {
-    source = streams.visible(path, nowMs);
+    source = streams.visible(path, time);
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
     if (error.code === 'STREAM_GONE') throw forkSourceGone(path);

@@ -12,10 +12,9 @@ export async function list(core: Core, options: ListOptions = {}): Promise<Strea
   let after = options.after ?? '';
   for (;;) {
     const paths = await core.medium.list({ prefix, after, limit: limit + 1 });
-    const nowMs = Date.now();
     for (const path of paths) {
       after = path;
-      const info = infoOf(core, path, nowMs);
+      const info = infoOf(core, path);
       if (info === undefined) continue;
       if (streams.length === limit) return { streams, next: (streams[limit - 1] as StreamInfo).path };
       streams.push(info);
@@ -24,11 +23,11 @@ export async function list(core: Core, options: ListOptions = {}): Promise<Strea
   }
 }
 
-function infoOf(core: Core, path: string, nowMs: number): StreamInfo | undefined {
+function infoOf(core: Core, path: string): StreamInfo | undefined {
   try {
     const stream = core.streams.peek(path);
     if (stream === undefined || !stream.exists || stream.deleted || stream.softDeleted) return undefined;
-    return stream.isExpired(nowMs) ? undefined : stream.info();
+    return stream.isExpired(core.time) ? undefined : stream.info();
   } catch {
     // A file that cannot be read now is no stream now; who asks for it by name gets the reason.
     return undefined;

@@ -1,3 +1,4 @@
+import { type Clock, StoreTime, systemClock } from './clock.js';
 import { Engine } from './engine.js';
 import { type StoreLimits, storeLimits } from './limits.js';
 import type { Medium, Step, StreamStorage } from './medium.js';
@@ -8,10 +9,16 @@ export type MemoryStoreOptions = StoreLimits;
 
 /** A store that forgets everything at its end: for tests, and for streams that nobody needs tomorrow. */
 export function createMemoryStore(options: MemoryStoreOptions = {}): Store {
+  return openMemoryStore(options, systemClock);
+}
+
+/** {@link createMemoryStore} by a given clock. */
+export function openMemoryStore(options: MemoryStoreOptions, clock: Clock): Store {
   return new Engine(new MemoryMedium(), {
     ...storeLimits(options),
     durability: 'written',
     streamsInMemoryMax: Number.POSITIVE_INFINITY,
+    time: new StoreTime(clock),
   });
 }
 

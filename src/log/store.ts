@@ -16,9 +16,9 @@ import type { Position } from '../event-stream/index.js';
 export interface Store {
   /**
    * Makes a stream. Where one of the same configuration exists already, answers `created: false`.
-   * Errors: `STREAM_EXISTS` (other configuration, or a deleted stream that forks still need), `INVALID_PATH`,
-   * `FORK_SOURCE_NOT_FOUND`, `FORK_SOURCE_GONE`, `OFFSET_OF_ANOTHER_STREAM`, `INVALID_FORK`, `CONTENT_TYPE_MISMATCH`,
-   * `STORE_*`.
+   * Errors: `STREAM_EXISTS` (other configuration, or a deleted stream that forks still need), `STREAM_EXPIRED`,
+   * `INVALID_PATH`, `FORK_SOURCE_NOT_FOUND`, `FORK_SOURCE_GONE`, `OFFSET_OF_ANOTHER_STREAM`, `INVALID_FORK`,
+   * `CONTENT_TYPE_MISMATCH`, `STORE_*`.
    */
   create(path: string, options?: CreateOptions): Promise<Created>;
 
@@ -93,7 +93,10 @@ export interface CreateOptions {
   readonly contentType?: string;
   /** Seconds without a read or write after which the stream expires. */
   readonly ttlSeconds?: number;
-  /** Milliseconds since the epoch at which the stream expires. */
+  /**
+   * Milliseconds since the epoch at which the stream expires, by the wall clock. It is deleted, and its path free, only
+   * when that clock has been past it for a minute without a break.
+   */
   readonly expiresAtMs?: number;
   /** Create it closed: `data` is all there will ever be. */
   readonly closed?: boolean;

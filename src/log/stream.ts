@@ -1,4 +1,5 @@
 import { EventStream } from '../event-stream/index.js';
+import type { StoreTime } from './clock.js';
 import type { StreamStorage } from './medium.js';
 import type { ProducerState, WriterState } from './rules.js';
 import type { Session } from './session.js';
@@ -73,7 +74,7 @@ export class Stream implements StreamIdentity {
   deleted = false;
   /** Whether readers know of an appender session. */
   appender = false;
-  /** Its last read or write. */
+  /** Its last read or write, by the store's own time. */
   lastUsedMs: number;
   /** The last use that the journal knows of. */
   journaledUseMs: number;
@@ -206,11 +207,16 @@ export class Stream implements StreamIdentity {
     this.gone = this.deleted ? 'deleted' : this.softDeleted ? 'soft' : undefined;
   }
 
-  /** Whether it has outlived its time, and nobody is at it. */
-  isExpired(nowMs: number): boolean {
-    if (this.expiresAtMs !== undefined) return nowMs >= this.expiresAtMs;
+  /** Whether it has outlived its time, and nobody is at it: whoever asks for it hears that it is not there. */
+  isExpired(time: StoreTime): boolean {
+    if (this.expiresAtMs !== undefined) return time.isPast(this.expiresAtMs);
     if (this.ttlSeconds === undefined || this.subscribers > 0 || this.session !== undefined) return false;
-    return nowMs >= this.lastUsedMs + this.ttlSeconds * 1000;
+    return time.nowMs >= this.lastUsedMs + this.ttlSeconds * 1000;
+  }
+
+  /** Whether it is expired and no clock that is set right again can change that, so that it may be deleted. */
+  isExpiredForGood(time: StoreTime): boolean {
+    return this.expiresAtMs === undefined ? this.isExpired(time) : time.isSurelyPast(this.expiresAtMs);
   }
 
   get canExpire(): boolean {

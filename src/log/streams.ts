@@ -1,4 +1,5 @@
 import { MillraceError } from '../errors.js';
+import type { StoreTime } from './clock.js';
 import type { Medium } from './medium.js';
 import type { Stream } from './stream.js';
 
@@ -38,11 +39,11 @@ export class Streams {
   }
 
   /** The stream that readers see. Throws `STREAM_NOT_FOUND`, `STREAM_GONE`. */
-  visible(path: string, nowMs: number): Stream {
+  visible(path: string, time: StoreTime): Stream {
     const stream = this.find(path);
     if (stream === undefined || !stream.exists || stream.deleted) throw notFound(path);
     if (stream.softDeleted) throw gone(path);
-    if (stream.canExpire && stream.isExpired(nowMs)) throw stream.forks > 0 ? gone(path) : notFound(path);
+    if (stream.canExpire && stream.isExpired(time)) throw stream.forks > 0 ? gone(path) : notFound(path);
     return stream;
   }
 

@@ -107,8 +107,8 @@ export const forkCases: readonly CaseOfStore[] = [
   },
   {
     name: 'gives a fork its source’s lifetime unless it is given one',
-    async run(store) {
-      const expiresAtMs = Date.now() + 3_600_000;
+    async run(store, _, time) {
+      const expiresAtMs = time.now() + 3_600_000;
       await store.create('ttl', { ttlSeconds: 100 });
       await store.create('end', { expiresAtMs });
       const fork = async (path: string, options: { ttlSeconds?: number; expiresAtMs?: number } = {}) => {

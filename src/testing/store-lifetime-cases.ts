@@ -38,43 +38,67 @@ export const lifetimeCases: readonly CaseOfStore[] = [
   },
   {
     name: 'lets a stream expire that nobody uses',
-    async run(store) {
+    async run(store, _, time) {
       await store.create('a', { ttlSeconds: 1, data: bytes('x') });
-      await store.create('b', { expiresAtMs: Date.now() + 1000 });
+      await store.create('b', { expiresAtMs: time.now() + 1000 });
       assert.equal((await store.stat('a')).ttlSeconds, 1);
-      await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_NOT_FOUND', 'a is expired');
-      await eventually(async () => (await codeOf(store.stat('b'))) === 'STREAM_NOT_FOUND', 'b is expired');
-      await rejects(store.append('a', { data: bytes('y') }), 'STREAM_NOT_FOUND');
+      await time.pass(1100);
+      for (const path of ['a', 'b']) {
+        await rejects(store.stat(path), 'STREAM_NOT_FOUND');
+        await rejects(store.read(path, 0, { maxBytes: 1 }), 'STREAM_NOT_FOUND');
+        await rejects(store.append(path, { data: bytes('y') }), 'STREAM_NOT_FOUND');
+        await rejects(store.acquire(path), 'STREAM_NOT_FOUND');
+        await rejects(store.delete(path), 'STREAM_NOT_FOUND');
+        await rejects(store.create('f', { fork: { path } }), 'FORK_SOURCE_NOT_FOUND');
+      }
       assert.deepEqual((await store.list()).streams, []);
       assert.equal((await store.create('a', { data: bytes('new') })).created, true);
       assert.equal(await contents(store, 'a'), 'new');
     },
   },
   {
+    name: 'does not give away the path of a stream whose time by the wall clock has just come',
+    async run(store, _, time) {
+      const { info } = await store.create('a', { expiresAtMs: time.now() + 500, data: bytes('x') });
+      await time.pass(600);
+      await rejects(store.create('a'), 'STREAM_EXPIRED');
+      await rejects(store.acquire('a', { create: {} }), 'STREAM_EXPIRED');
+      assert.notEqual(info.expiresAtMs, undefined);
+    },
+  },
+  {
     name: 'keeps a stream that is read, appended to or followed, but not for being asked about',
-    async run(store) {
-      const { info } = await store.create('read', { ttlSeconds: 1, data: bytes('x') });
-      for (const path of ['append', 'followed', 'asked']) await store.create(path, { ttlSeconds: 1 });
+    async run(store, _, time) {
+      const paths = ['read', 'append', 'followed', 'acquired', 'asked'];
+      for (const path of paths) await store.create(path, { ttlSeconds: 2, data: bytes('x') });
       await follow(store, 'followed');
-      await eventually(async () => {
+      await store.acquire('acquired');
+      for (let passedMs = 0; passedMs < 2400; passedMs += 800) {
+        await time.pass(800);
         await store.read('read', 0, { maxBytes: 1 });
         await store.append('append', { data: bytes('x') });
-        return (await codeOf(store.stat('asked'))) === 'STREAM_NOT_FOUND' && Date.now() > info.createdAtMs + 1200;
-      }, 'the one that is only asked about is expired');
-      assert.equal((await store.stat('read')).id, info.id);
-      await store.stat('append');
-      await store.stat('followed');
+        if (passedMs === 0) await store.stat('asked');
+      }
+      for (const path of paths.slice(0, -1)) await store.stat(path);
+      await rejects(store.stat('asked'), 'STREAM_NOT_FOUND');
     },
   },
   {
     name: 'treats an expired stream with forks as a deleted one',
-    async run(store) {
+    async run(store, _, time) {
       await store.create('a', { ttlSeconds: 1, data: bytes('x') });
-      await store.create('f', { fork: { path: 'a' }, ttlSeconds: 1000 });
-      await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_GONE', 'a is expired');
-      assert.equal(await contents(store, 'f'), 'x');
-      await rejects(store.create('g', { fork: { path: 'a' } }), 'FORK_SOURCE_GONE');
-      await store.delete('f');
+      await store.create('b', { expiresAtMs: time.now() + 1000, data: bytes('y') });
+      for (const path of ['a', 'b']) await store.create(`f/${path}`, { fork: { path }, ttlSeconds: 1000 });
+      await time.pass(1100);
+      for (const path of ['a', 'b']) {
+        await rejects(store.stat(path), 'STREAM_GONE');
+        await rejects(store.append(path, { data: bytes('x') }), 'STREAM_GONE');
+        await rejects(store.delete(path), 'STREAM_GONE');
+        await rejects(store.create('g', { fork: { path } }), 'FORK_SOURCE_GONE');
+      }
+      assert.equal(await contents(store, 'f/a'), 'x');
+      assert.equal(await contents(store, 'f/b'), 'y');
+      await store.delete('f/a');
       await eventually(async () => (await codeOf(store.stat('a'))) === 'STREAM_NOT_FOUND', 'a is freed');
     },
   },
@@ -116,34 +140,34 @@ export const lifetimeCases: readonly CaseOfStore[] = [
   {
     name: 'remembers that a stream was followed and appended to for longer than it would have lived',
     reopens: true,
-    async run(store, reopen) {
-      const { info } = await store.create('a', { ttlSeconds: 1 });
+    async run(store, reopen, time) {
+      const { info } = await store.create('a', { ttlSeconds: 2 });
       const { release } = await store.subscribe('a');
       const session = await store.acquire('a');
-      await eventually(async () => Date.now() > info.createdAtMs + 1500, 'its time from creation is over');
+      await time.pass(2500);
       release();
       await session.release();
       await store.close();
       const again = await reopen(store);
       assert.equal((await again.stat('a')).id, info.id);
-      await eventually(async () => (await codeOf(again.stat('a'))) === 'STREAM_NOT_FOUND', 'it is expired');
+      await time.pass(2500);
+      await rejects(again.stat('a'), 'STREAM_NOT_FOUND');
     },
   },
   {
     name: 'remembers when a stream was used last',
     reopens: true,
-    async run(store, reopen) {
-      const { info } = await store.create('a', { ttlSeconds: 2 });
-      await eventually(async () => {
-        await store.read('a', 0, { maxBytes: 1 });
-        return Date.now() > info.createdAtMs + 1000;
-      }, 'half its time is over');
+    async run(store, reopen, time) {
+      const { info } = await store.create('a', { ttlSeconds: 4 });
+      await time.pass(2000);
+      await store.read('a', 0, { maxBytes: 1 });
       await store.close();
       const again = await reopen(store);
-      // Had the reads been forgotten, it would be gone by now.
-      await eventually(async () => Date.now() > info.createdAtMs + 2100, 'its time from creation is over');
+      // Had the read been forgotten, it would be gone by then.
+      await time.pass(2500);
       assert.equal((await again.stat('a')).id, info.id);
-      await eventually(async () => (await codeOf(again.stat('a'))) === 'STREAM_NOT_FOUND', 'it is expired');
+      await time.pass(2000);
+      await rejects(again.stat('a'), 'STREAM_NOT_FOUND');
     },
   },
 ];

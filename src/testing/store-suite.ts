@@ -15,6 +15,16 @@ export interface StoreSuiteOptions {
    * must outlive it.
    */
   readonly reopen?: (closed: Store) => Promise<Store>;
+  /** Time as the store sees it. Without it that of the machine, and the cases of lifetimes wait. */
+  readonly time?: SuiteTime;
+}
+
+/** A store's time. */
+export interface SuiteTime {
+  /** Milliseconds since the epoch. */
+  now(): number;
+  /** Lets so much time pass; after that the store may have done what it does in the background. */
+  pass(ms: number): Promise<void> | void;
 }
 
 /** One case: give it to your test framework. */
@@ -31,10 +41,15 @@ export interface CaseOfStore {
   readonly name: string;
   /** It closes the store and looks at what is left. */
   readonly reopens?: boolean;
-  run(store: Store, reopen: (closed: Store) => Promise<Store>): Promise<void>;
+  run(store: Store, reopen: (closed: Store) => Promise<Store>, time: SuiteTime): Promise<void>;
 }
 
 const CASE_TIMEOUT_MS = 30_000;
+
+const machineTime: SuiteTime = {
+  now: () => Date.now(),
+  pass: (ms) => new Promise((resolve) => setTimeout(resolve, ms)),
+};
 
 /**
  * The cases that every store must pass. Any framework runs them:
@@ -44,7 +59,7 @@ const CASE_TIMEOUT_MS = 30_000;
  *     }
  */
 export function storeSuite(options: StoreSuiteOptions): StoreCase[] {
-  const { open, reopen } = options;
+  const { open, reopen, time = machineTime } = options;
   const cases = [...appendCases, ...readCases, ...sessionCases, ...forkCases, ...identityCases, ...lifetimeCases];
   return cases.map(({ name, reopens = false, run }) => ({
     name,
@@ -53,12 +68,13 @@ export function storeSuite(options: StoreSuiteOptions): StoreCase[] {
     async run() {
       const opened = [await open()];
       try {
-        await run(opened[0] as Store, async (closed) => {
+        const openAgain = async (closed: Store) => {
           if (reopen === undefined) throw new Error('This store cannot be opened again.');
           const again = await reopen(closed);
           opened.push(again);
           return again;
-        });
+        };
+        await run(opened[0] as Store, openAgain, time);
       } finally {
         // Closing twice is allowed, and a case that failed may have left its store open.
         for (const store of opened) await store.close();

@@ -97,24 +97,42 @@ describe('a segment header', () => {
 
   it('comes back as it was written', () => {
     const header = decodeSegmentHeader(
-      encodeSegmentHeader({ number: 2 ** 33, firstLsn: 2 ** 40, nonce, fileBytes: 2 ** 32 }),
+      encodeSegmentHeader({ number: 2 ** 33, firstLsn: 2 ** 40, nonce, fileBytes: 2 ** 32, timeMs: 1e12 }),
     );
-    expect(header).toMatchObject({ number: 2 ** 33, firstLsn: 2 ** 40, mark: 0x03030303, fileBytes: 2 ** 32 });
+    expect(header).toMatchObject({
+      number: 2 ** 33,
+      firstLsn: 2 ** 40,
+      mark: 0x03030303,
+      fileBytes: 2 ** 32,
+      timeMs: 1e12,
+    });
   });
 
   it('gives each use of a file another seed', () => {
-    const first = decodeSegmentHeader(encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096 }));
+    const first = decodeSegmentHeader(
+      encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096, timeMs: 1e12 }),
+    );
     const second = decodeSegmentHeader(
-      encodeSegmentHeader({ number: 1, firstLsn: 1, nonce: Buffer.alloc(16, 4), fileBytes: 4096 }),
+      encodeSegmentHeader({ number: 1, firstLsn: 1, nonce: Buffer.alloc(16, 4), fileBytes: 4096, timeMs: 1e12 }),
     );
     expect((first as { seed: number }).seed).not.toBe((second as { seed: number }).seed);
   });
 
   it('is free when it is zeros, and invalid when it is anything else', () => {
-    expect(decodeSegmentHeader(Buffer.alloc(SEGMENT_HEADER_BYTES))).toEqual({ free: true, version: 0, lsn: 0 });
-    expect(decodeSegmentHeader(Buffer.alloc(0))).toEqual({ free: true, version: 0, lsn: 0 });
-    expect(decodeSegmentHeader(encodeFreeHeader(2 ** 40))).toEqual({ free: true, version: 2, lsn: 2 ** 40 });
-    const bytes = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096 });
+    expect(decodeSegmentHeader(Buffer.alloc(SEGMENT_HEADER_BYTES))).toEqual({
+      free: true,
+      version: 0,
+      lsn: 0,
+      timeMs: 0,
+    });
+    expect(decodeSegmentHeader(Buffer.alloc(0))).toEqual({ free: true, version: 0, lsn: 0, timeMs: 0 });
+    expect(decodeSegmentHeader(encodeFreeHeader(2 ** 40, 1e12))).toEqual({
+      free: true,
+      version: 2,
+      lsn: 2 ** 40,
+      timeMs: 1e12,
+    });
+    const bytes = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce, fileBytes: 4096, timeMs: 1e12 });
     for (let at = 0; at < SEGMENT_HEADER_BYTES; at++) {
       const damaged = Buffer.from(bytes);
       damaged[at] = (damaged[at] as number) ^ 0x10;

@@ -27,7 +27,13 @@ function forgedRecords(bytes: number): Buffer {
 }
 
 describe('a journal segment that was used before', () => {
-  const header = encodeSegmentHeader({ number: 1, firstLsn: 1, nonce: randomBytes(16), fileBytes: 8 * 1024 * 1024 });
+  const header = encodeSegmentHeader({
+    number: 1,
+    firstLsn: 1,
+    nonce: randomBytes(16),
+    fileBytes: 8 * 1024 * 1024,
+    timeMs: 1e12,
+  });
 
   // What an earlier use left behind the records is searched through for one that must not be there.
   it('is read in no time, whatever stream data it still holds', { timeout: 10_000 }, async () => {

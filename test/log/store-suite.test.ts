@@ -2,8 +2,12 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, it } from 'vitest';
-import { createFileStore, createMemoryStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
-import { type StoreSuiteOptions, storeSuite } from '../../src/testing/index.js';
+import { openFileStore } from '../../src/log/file/file-store.js';
+import { nodeFileSystem } from '../../src/log/file/file-system.js';
+import type { FileStoreOptions, Store } from '../../src/log/index.js';
+import { openMemoryStore } from '../../src/log/memory-store.js';
+import { type StoreSuiteOptions, type SuiteTime, storeSuite } from '../../src/testing/index.js';
+import { ManualClock } from './manual-clock.js';
 
 const roots: string[] = [];
 afterAll(() => Promise.all(roots.map((root) => rm(root, { recursive: true, force: true }))));
@@ -14,10 +18,16 @@ function run(options: StoreSuiteOptions): void {
   }
 }
 
+const clock = new ManualClock();
+const time: SuiteTime = {
+  now: () => clock.wallMs(),
+  pass: (ms) => clock.pass(ms),
+};
+
 function fileStores(options: Omit<FileStoreOptions, 'root'>): StoreSuiteOptions {
   const rootOf = new WeakMap<Store, string>();
   const open = async (root: string) => {
-    const store = await createFileStore({ ...options, root });
+    const store = await openFileStore({ ...options, root }, nodeFileSystem, clock);
     rootOf.set(store, root);
     return store;
   };
@@ -28,11 +38,12 @@ function fileStores(options: Omit<FileStoreOptions, 'root'>): StoreSuiteOptions 
       return open(root);
     },
     reopen: (closed) => open(rootOf.get(closed) as string),
+    time,
   };
 }
 
 describe('the memory store', () => {
-  run({ open: async () => createMemoryStore({ expirySweepMs: 50 }) });
+  run({ open: async () => openMemoryStore({ expirySweepMs: 50 }, clock), time });
 });
 
 describe('the file store', () => {

@@ -25,7 +25,7 @@ export class FileStorage implements StreamStorage {
   /** Bytes that belong to the stream. */
   size = 0;
   #identity: { readonly dev: number; readonly ino: number } | undefined;
-  #checkedAtMs = 0;
+  #checkedAtMs = Number.NEGATIVE_INFINITY;
   /** Bytes were written that no sync has covered. */
   dataDirty = false;
   /** The metadata file does not say what is true now. */
@@ -59,7 +59,7 @@ export class FileStorage implements StreamStorage {
   /** Appends at `position`, which must be its end. */
   write(position: number, data: Uint8Array): Promise<void> | undefined {
     try {
-      const file = this.#writable(Date.now());
+      const file = this.#writable(performance.now());
       if (data.length >= LARGE_BYTES) return this.#writeLarge(file, position, data);
       writeAll(this.#fs, file.fd, data, position);
     } catch (error) {
@@ -114,7 +114,7 @@ export class FileStorage implements StreamStorage {
     this.overflow = overflow;
     this.size = size;
     this.#identity = undefined;
-    this.#checkedAtMs = 0;
+    this.#checkedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** `STREAM_FILE_CHANGED`. */
@@ -159,7 +159,7 @@ export class FileStorage implements StreamStorage {
     } catch (error) {
       throw this.#explain(error);
     } finally {
-      this.#checkedAtMs = 0;
+      this.#checkedAtMs = Number.NEGATIVE_INFINITY;
       // A sync that came meanwhile has not covered all of it.
       this.dataDirty = true;
     }

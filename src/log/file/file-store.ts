@@ -1,6 +1,7 @@
 import { accessSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { MillraceError } from '../../errors.js';
+import { type Clock, StoreTime, systemClock } from '../clock.js';
 import { Engine } from '../engine.js';
 import { positive, type StoreLimits, storeLimits } from '../limits.js';
 import type { Durability, Store } from '../store.js';
@@ -50,11 +51,15 @@ const SEGMENT_BYTES_MIN = 64 * 1024;
  * `STORE_FULL`, `INVALID_ARGUMENT`.
  */
 export async function createFileStore(options: FileStoreOptions): Promise<Store> {
-  return openFileStore(options, nodeFileSystem);
+  return openFileStore(options, nodeFileSystem, systemClock);
 }
 
-/** {@link createFileStore} on a given file system. */
-export async function openFileStore(options: FileStoreOptions, fs: FileSystem): Promise<Store> {
+/** {@link createFileStore} on a given file system, by a given clock. */
+export async function openFileStore(
+  options: FileStoreOptions,
+  fs: FileSystem,
+  clock: Clock = systemClock,
+): Promise<Store> {
   const segmentBytes = options.journalSegmentBytes ?? JOURNAL_SEGMENT_BYTES;
   const bytesMax = options.journalBytesMax ?? Math.max(JOURNAL_BYTES_MAX, 2 * segmentBytes);
   checkSizes(options, segmentBytes, bytesMax);
@@ -72,7 +77,8 @@ export async function openFileStore(options: FileStoreOptions, fs: FileSystem): 
       places: new Places(fs, layout, files),
     };
     const { streams, start } = await recover(parts);
-    const journal = await Journal.open(fs, layout, { segmentBytes, bytesMax }, streamNames, start);
+    const time = new StoreTime(clock, start.timeMs);
+    const journal = await Journal.open(fs, layout, { segmentBytes, bytesMax }, streamNames, start, time);
     const medium = new FileMedium(
       parts,
       journal,
@@ -90,6 +96,7 @@ export async function openFileStore(options: FileStoreOptions, fs: FileSystem): 
       commitBytesMax: Math.min(limits.commitBytesMax, Math.floor(segmentBytes / 4)),
       durability: options.durability ?? 'fsync',
       streamsInMemoryMax: positive('streamsInMemoryMax', options.streamsInMemoryMax ?? STREAMS_IN_MEMORY_MAX),
+      time,
     });
   } catch (error) {
     files.close();

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
 import { basename, join } from 'node:path';
 import { MillraceError } from '../../errors.js';
+import type { StoreTime } from '../clock.js';
 import type { Step } from '../medium.js';
 import { diskError } from './disk-error.js';
 import { type FileSystem, SyncError, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
@@ -57,6 +58,8 @@ export interface JournalStart {
   readonly segment: number;
   /** The list of files as it stands. */
   readonly listed: JournalList['files'] | undefined;
+  /** The highest of the store's own times that stands in it. */
+  readonly timeMs: number;
   /** Slot files that are there, with the segment they hold and wait to be flushed (0: free). */
   readonly slots: readonly { readonly path: string; readonly number: number; readonly bytes: number }[];
 }
@@ -70,6 +73,7 @@ export class Journal {
   readonly #layout: Layout;
   readonly #options: JournalOptions;
   readonly #names: StreamNames;
+  readonly #time: StoreTime;
   readonly #slots: Slot[] = [];
   #current: Slot | undefined;
   #position = 0;
@@ -98,8 +102,9 @@ export class Journal {
     options: JournalOptions,
     names: StreamNames,
     start: JournalStart,
+    time: StoreTime,
   ): Promise<Journal> {
-    const journal = new Journal(fs, layout, options, names, start);
+    const journal = new Journal(fs, layout, options, names, start, time);
     try {
       await journal.#listFound(start.listed);
     } catch (error) {
@@ -115,11 +120,13 @@ export class Journal {
     options: JournalOptions,
     names: StreamNames,
     start: JournalStart,
+    time: StoreTime,
   ) {
     this.#fs = fs;
     this.#layout = layout;
     this.#options = options;
     this.#names = names;
+    this.#time = time;
     this.#segment = start.segment;
     this.#nextLsn = start.lsn + 1;
     this.#syncedLsn = start.lsn;
@@ -154,7 +161,7 @@ export class Journal {
     const { records, bytes } = planRecords(steps, this.#names, {
       lsn: this.#nextLsn,
       syncedLsn: this.#syncedLsn,
-      timeMs: Date.now(),
+      timeMs: this.#time.nowMs,
     });
     if (records.length === 0) {
       // Nothing but barriers: somebody may wait for what was written before.
@@ -187,7 +194,7 @@ export class Journal {
       .sort((a, b) => a.number - b.number);
     for (const slot of free) {
       // Not the newest number: those that are not on the disk may be given again, since no metadata has them.
-      writeAll(this.#fs, slot.fd, encodeFreeHeader(this.#syncedLsn), 0);
+      writeAll(this.#fs, slot.fd, encodeFreeHeader(this.#syncedLsn, this.#time.nowMs), 0);
       // In order and one by one: a hole in the numbers is how recovery knows of a lost segment.
       await syncFile(this.#fs, slot.fd);
       slot.number = 0;
@@ -327,6 +334,7 @@ export class Journal {
       firstLsn: this.#nextLsn,
       nonce: randomBytes(NONCE_BYTES),
       fileBytes: this.#options.segmentBytes,
+      timeMs: this.#time.nowMs,
     });
     try {
       writeAll(this.#fs, slot.fd, header, 0);
@@ -465,7 +473,10 @@ export class Journal {
         // A file that was just made: what takes bytes away needs no room, and a full disk has none.
         this.#fs.truncate(slot.fd, 0);
       } else {
-        const nothing = position === 0 ? encodeFreeHeader(this.#syncedLsn) : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
+        const nothing =
+          position === 0
+            ? encodeFreeHeader(this.#syncedLsn, this.#time.nowMs)
+            : ZEROS.subarray(0, SEGMENT_HEADER_BYTES);
         writeAll(this.#fs, slot.fd, nothing, position);
       }
       await this.#syncFile(slot);

@@ -27,6 +27,8 @@ export interface SegmentHeader {
   readonly mark: number;
   /** How long the file is when it has grown as far as it will. */
   readonly fileBytes: number;
+  /** The store's own time at which it was begun. */
+  readonly timeMs: number;
 }
 
 export const RecordType = { create: 1, append: 2, state: 3, delete: 4, forget: 5 } as const;
@@ -44,6 +46,7 @@ export interface RecordFields {
   readonly lsn: number;
   /** The highest log sequence number known to be on the disk when this one was written. */
   readonly syncedLsn: number;
+  /** The store's own time. */
   readonly timeMs: number;
   /** Path and id of the stream, UTF-8, one after the other. */
   readonly name: StreamName;
@@ -98,6 +101,8 @@ export interface FreeSegment {
   readonly version: number;
   /** Log sequence numbers up to this one were given before: metadata may have them, so they must not be given again. */
   readonly lsn: number;
+  /** The store's own time when it was freed. */
+  readonly timeMs: number;
 }
 
 /** What a segment's header is made of. */
@@ -106,24 +111,26 @@ export interface SegmentStart {
   readonly firstLsn: number;
   readonly nonce: Uint8Array;
   readonly fileBytes: number;
+  readonly timeMs: number;
 }
 
-export function encodeSegmentHeader({ number, firstLsn, nonce, fileBytes }: SegmentStart): Buffer {
-  return sealHeader(MAGIC, number, firstLsn, nonce, fileBytes);
+export function encodeSegmentHeader(start: SegmentStart): Buffer {
+  return sealHeader(MAGIC, start);
 }
 
-export function encodeFreeHeader(lsn: number): Buffer {
-  return sealHeader(FREE_MAGIC, 0, lsn, new Uint8Array(0), 0);
+export function encodeFreeHeader(lsn: number, timeMs: number): Buffer {
+  return sealHeader(FREE_MAGIC, { number: 0, firstLsn: lsn, nonce: new Uint8Array(0), fileBytes: 0, timeMs });
 }
 
-function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Array, fileBytes: number): Buffer {
+function sealHeader(magic: string, { number, firstLsn, nonce, fileBytes, timeMs }: SegmentStart): Buffer {
   const bytes = Buffer.alloc(SEGMENT_HEADER_BYTES);
   bytes.write(magic, 0, 'latin1');
   bytes.writeUInt32LE(JOURNAL_VERSION, 8);
   bytes.writeUIntLE(number, 16, 6);
-  bytes.writeUIntLE(lsn, 24, 6);
+  bytes.writeUIntLE(firstLsn, 24, 6);
   bytes.set(nonce.subarray(0, 16), 32);
   bytes.writeUIntLE(fileBytes, 48, 6);
+  bytes.writeUIntLE(timeMs, 54, 6);
   bytes.writeUInt32LE(crc32(bytes.subarray(0, SEGMENT_HEADER_BYTES - 4)), SEGMENT_HEADER_BYTES - 4);
   return bytes;
 }
@@ -132,7 +139,7 @@ function sealHeader(magic: string, number: number, lsn: number, nonce: Uint8Arra
 export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | FreeSegment | 'invalid' {
   const head = bytes.subarray(0, SEGMENT_HEADER_BYTES);
   // Just made: nothing was written yet.
-  if (head.every((byte) => byte === 0)) return { free: true, version: 0, lsn: 0 };
+  if (head.every((byte) => byte === 0)) return { free: true, version: 0, lsn: 0, timeMs: 0 };
   if (head.length < SEGMENT_HEADER_BYTES) return 'invalid';
   const magic = head.toString('latin1', 0, 8);
   if (magic !== MAGIC && magic !== FREE_MAGIC) return 'invalid';
@@ -141,9 +148,17 @@ export function decodeSegmentHeader(bytes: Buffer): SegmentHeader | FreeSegment 
   const version = head.readUInt32LE(8);
   if (version < JOURNAL_VERSION_MIN || version > JOURNAL_VERSION) return 'invalid';
   const lsn = head.readUIntLE(24, 6);
-  if (magic === FREE_MAGIC) return { free: true, version, lsn };
-  const mark = head.readUInt32LE(32);
-  return { version, number: head.readUIntLE(16, 6), firstLsn: lsn, seed, mark, fileBytes: head.readUIntLE(48, 6) };
+  const timeMs = head.readUIntLE(54, 6);
+  if (magic === FREE_MAGIC) return { free: true, version, lsn, timeMs };
+  return {
+    version,
+    number: head.readUIntLE(16, 6),
+    firstLsn: lsn,
+    seed,
+    mark: head.readUInt32LE(32),
+    fileBytes: head.readUIntLE(48, 6),
+    timeMs,
+  };
 }
 
 /** How many bytes a record takes in the journal, its payload and the gap behind it included. */

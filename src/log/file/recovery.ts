@@ -60,7 +60,7 @@ export interface Recovered {
  * background. Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
  */
 export async function recover(parts: FileParts): Promise<Recovered> {
-  const { segments, slots, listed, freedLsn } = await findSegments(parts.fs, parts.layout);
+  const { segments, slots, listed, freedLsn, timeMs } = await findSegments(parts.fs, parts.layout);
   const replay = new Replay(parts);
   const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
   let streams: Map<string, Stream>;
@@ -74,7 +74,13 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   // would take new records for old ones.
   return {
     streams,
-    start: { lsn: Math.max(lsn, freedLsn), segment: segments.at(-1)?.header.number ?? 0, listed, slots },
+    start: {
+      lsn: Math.max(lsn, freedLsn),
+      segment: segments.at(-1)?.header.number ?? 0,
+      timeMs: Math.max(timeMs, replay.timeMs),
+      listed,
+      slots,
+    },
   };
 }
 
@@ -106,6 +112,8 @@ class Replay {
   readonly #counted = new Set<string>();
   readonly #segmentFiles = new Map<Segment, number>();
   #lastLsn = 0;
+  /** The highest of the store's own times that a record has. */
+  timeMs = 0;
 
   constructor(parts: FileParts) {
     this.#parts = parts;
@@ -113,6 +121,7 @@ class Replay {
 
   apply({ record, segment }: FoundRecord): void {
     this.#lastLsn = record.lsn;
+    this.timeMs = Math.max(this.timeMs, record.timeMs);
     if (record.type === RecordType.create) {
       this.#create(record, segment);
       return;

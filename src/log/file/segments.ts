@@ -37,6 +37,8 @@ export interface FoundJournal {
   readonly listed: JournalStart['listed'];
   /** The highest log sequence number that free files, or the list of files, remember. */
   readonly freedLsn: number;
+  /** The highest of the store's own times that headers remember. */
+  readonly timeMs: number;
 }
 
 /**
@@ -51,6 +53,7 @@ export async function findSegments(fs: FileSystem, layout: Layout): Promise<Foun
   if (list === 'damaged') throw corrupt(layout.journalList, 0, 'the list of its files cannot be read');
   const missing = new Map(Object.entries(list?.files ?? {}));
   let freedLsn = list?.lsn ?? 0;
+  let timeMs = 0;
   for (const { name, kind } of await fs.readdir(layout.journal)) {
     if (!/^\d+\.journal$/.test(name)) continue;
     const path = join(layout.journal, name);
@@ -64,6 +67,7 @@ export async function findSegments(fs: FileSystem, layout: Layout): Promise<Foun
     if (header.version === 0 && listedBytes > 0) throw corrupt(path, 0, 'the header of the segment is gone');
     if (header.version >= 2 && list === undefined)
       throw corrupt(layout.journalList, 0, 'the list of its files is gone');
+    timeMs = Math.max(timeMs, header.timeMs);
     if ('free' in header) {
       freedLsn = Math.max(freedLsn, header.lsn);
       slots.push({ path, number: 0, bytes });
@@ -82,7 +86,7 @@ export async function findSegments(fs: FileSystem, layout: Layout): Promise<Foun
       throw corrupt(before.path, before.bytes, `segment ${before.header.number + 1}, which follows, is missing`);
     }
   }
-  return { segments, slots, listed: list?.files, freedLsn };
+  return { segments, slots, listed: list?.files, freedLsn, timeMs };
 }
 
 /** A record, with the segment in memory that holds its payload. */
