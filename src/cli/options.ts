@@ -46,3 +46,8 @@ export function streamUrl(text: string): URL {
 function tryUrl(text: string): URL | null {
   return URL.canParse(text) ? new URL(text) : null;
 }
+
+/** Of an option that may be given several times, all values. */
+export function repeated(text: string, before: readonly string[] = []): readonly string[] {
+  return [...before, text];
+}

@@ -12,7 +12,7 @@ import {
 import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
-import { jsonOption, TIMER_MS_MAX, verboseOption, wholeNumber } from './options.js';
+import { jsonOption, repeated, TIMER_MS_MAX, verboseOption, wholeNumber } from './options.js';
 
 interface ServeOptions extends LogOptions, LimitOptions {
   readonly root?: string;
@@ -21,6 +21,8 @@ interface ServeOptions extends LogOptions, LimitOptions {
   readonly port: number;
   readonly hub?: string;
   readonly publicUrl?: string;
+  readonly origin?: readonly string[];
+  readonly hostName?: readonly string[];
   readonly webhooksToLoopback?: boolean;
   readonly connectionsMax?: number;
 }
@@ -69,6 +71,8 @@ export function serveCommand(): Command {
       'broker behind /-/events and /-/publish, like redis://localhost (default: within the server)',
     )
     .option('--public-url <url>', 'scheme and host under which clients reach the server (default: as they name it)')
+    .option('--host-name <name>', 'name under which clients reach the server; may be repeated', repeated)
+    .option('--origin <origin>', 'origin whose pages may use the server, or * for all; may be repeated', repeated)
     .option('--webhooks-to-loopback', 'let webhooks go to http://localhost, for development')
     .addOption(verboseOption())
     .addOption(jsonOption())
@@ -103,7 +107,7 @@ async function serve(options: ServeOptions): Promise<void> {
 
 /** Undefined when the process was asked to end before the server was up. */
 async function start(options: ServeOptions, log: Log, signal: AbortSignal): Promise<RunningServer | undefined> {
-  const { root, memory, host, port, hub, publicUrl, webhooksToLoopback, connectionsMax } = options;
+  const { root, memory, host, port, hub, publicUrl, origin, hostName, webhooksToLoopback, connectionsMax } = options;
   const config: ServerConfig = {
     host,
     port,
@@ -112,6 +116,8 @@ async function start(options: ServeOptions, log: Log, signal: AbortSignal): Prom
     ...(memory === undefined ? {} : { memory }),
     ...(hub === undefined ? {} : { hub }),
     ...(publicUrl === undefined ? {} : { publicUrl }),
+    ...(origin === undefined ? {} : { origins: origin }),
+    ...(hostName === undefined ? {} : { hostNames: hostName }),
     ...(webhooksToLoopback === undefined ? {} : { webhooksToLoopback }),
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
   };

@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { OriginCheck } from './origin-check.js';
 import type { Fields } from './stream-fields.js';
 
 /**
@@ -9,9 +10,12 @@ import type { Fields } from './stream-fields.js';
  * A mounted handler answers on a response that the application may have written to: what it decided stays.
  */
 
-/** For any request. */
-const EVERYWHERE: readonly string[] = ['X-Content-Type-Options', 'nosniff'];
+/** The methods of a stream, as fields list them. */
+export const STREAM_METHODS = 'GET, HEAD, PUT, POST, DELETE, OPTIONS';
 
+const NO_SNIFFING: readonly string[] = ['X-Content-Type-Options', 'nosniff'];
+
+/** What pages may see of a response, besides its body. */
 const EXPOSED: readonly string[] = [
   'Access-Control-Expose-Headers',
   [
@@ -36,9 +40,16 @@ const EXPOSED: readonly string[] = [
   ].join(', '),
 ];
 
-/** Where pages of every origin may read. */
-const ANY_ORIGIN = [...EVERYWHERE, 'Cross-Origin-Resource-Policy', 'cross-origin'];
+/** Where pages of every origin may come: the same for all, so that caches keep one answer. */
+const ANY_ORIGIN = [...NO_SNIFFING, 'Cross-Origin-Resource-Policy', 'cross-origin'];
 const ANY_ORIGIN_READS = [...ANY_ORIGIN, 'Access-Control-Allow-Origin', '*', ...EXPOSED];
+
+/**
+ * Where only some may come. What they load without asking for the right to read it (an image, a script) carries no
+ * `Origin` that could be checked: the browser keeps it from pages of other sites.
+ */
+const SOME_ORIGINS = [...NO_SNIFFING, 'Cross-Origin-Resource-Policy', 'same-site'];
+const SOME_ORIGINS_READ = [...SOME_ORIGINS, 'Vary', 'Origin'];
 
 /** Longest `Access-Control-Request-Headers` that is granted as it is. */
 const REQUEST_HEADERS_LENGTH_MAX = 4096;
@@ -67,30 +78,49 @@ const KNOWN_REQUEST_HEADERS = [
 ].join(', ');
 
 /** The fields with which the response to a request begins: name, value, name, value. Shared: not to be written to. */
-export function baseFields(req: IncomingMessage, res: ServerResponse): readonly string[] {
+export function baseFields(
+  req: IncomingMessage,
+  res: ServerResponse,
+  check: OriginCheck | undefined,
+): readonly string[] {
+  return besideThoseOf(res, ownFields(req, check));
+}
+
+function ownFields(req: IncomingMessage, check: OriginCheck | undefined): readonly string[] {
   const { method, headers } = req;
+  const { origin } = headers;
+  const anyOrigin = check === undefined || check.anyOrigin;
   // Without `Origin` nobody looks at the rest, unless a cache gives the answer to somebody who does.
-  const isRead = method === 'GET' || method === 'HEAD';
-  return besideThoseOf(res, headers.origin === undefined && !isRead ? ANY_ORIGIN : ANY_ORIGIN_READS);
+  if (origin === undefined && method !== 'GET' && method !== 'HEAD') return anyOrigin ? ANY_ORIGIN : SOME_ORIGINS;
+  if (anyOrigin) return ANY_ORIGIN_READS;
+  if (origin === undefined || !check.allows(origin, req)) return SOME_ORIGINS_READ;
+  return [...SOME_ORIGINS_READ, 'Access-Control-Allow-Origin', origin, ...EXPOSED];
 }
 
 /**
  * The fields of the answer to a CORS preflight: whatever headers it asks for are granted. A header that means nothing
- * here does no harm, and proxies, tracers and applications add their own.
+ * here does no harm, and proxies, tracers and applications add their own. A page that may not ask is told the same, but
+ * for `Access-Control-Allow-Origin`, without which its browser goes no further.
  */
-export function preflightFields(req: IncomingMessage, res: ServerResponse): readonly string[] {
+export function preflightFields(req: IncomingMessage, res: ServerResponse, check: OriginCheck | undefined): Fields {
   const asked = req.headers['access-control-request-headers'];
-  return besideThoseOf(res, [
-    ...ANY_ORIGIN_READS,
-    'Access-Control-Allow-Methods',
-    'GET, HEAD, PUT, POST, DELETE, OPTIONS',
-    'Access-Control-Allow-Headers',
-    isHeaderList(asked) ? asked : KNOWN_REQUEST_HEADERS,
-    'Access-Control-Max-Age',
-    '86400',
-    'Vary',
-    'Access-Control-Request-Headers',
-  ]);
+  return [
+    ...besideThoseOf(res, [
+      ...varyingBy(ownFields(req, check), 'Access-Control-Request-Headers'),
+      'Access-Control-Allow-Methods',
+      STREAM_METHODS,
+      'Access-Control-Allow-Headers',
+      isHeaderList(asked) ? asked : KNOWN_REQUEST_HEADERS,
+      'Access-Control-Max-Age',
+      '86400',
+    ]),
+  ];
+}
+
+/** The same fields, with one more name in `Vary`: of two such fields Node would write one. */
+function varyingBy(fields: readonly string[], name: string): Fields {
+  const at = fields.indexOf('Vary') + 1;
+  return at === 0 ? [...fields, 'Vary', name] : fields.with(at, `${fields[at]}, ${name}`);
 }
 
 // Names are tokens (RFC 9110, section 5.6.2).

@@ -5,6 +5,7 @@ import type { AppendSession, Store } from '../log/index.js';
 import type { SubscriptionManager } from '../subscriptions/index.js';
 import type { Heartbeat } from './heartbeat.js';
 import type { HttpLimits } from './limits.js';
+import type { OriginCheck } from './origin-check.js';
 import type { MillraceRoute, Route, StreamRoute, SubscriptionRoute } from './route.js';
 
 /** The part of a pino logger that is used here. */
@@ -36,6 +37,8 @@ export interface HttpContext {
   readonly prefix: string;
   /** `https://host` under which clients reach this server; undefined: as each request names it. */
   readonly publicUrl: string | undefined;
+  /** Keeps pages of foreign origins out; undefined where all may come. */
+  readonly originCheck: OriginCheck | undefined;
   /** Undefined where the server has none. */
   readonly subscriptions: SubscriptionManager | undefined;
   /** Behind `/-/events` and `/-/publish`; undefined where the server has none. */

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http';
-import type { TLSSocket } from 'node:tls';
 import { MillraceError } from '../errors.js';
 import { parseStreamPath } from '../log/index.js';
 import type { CreateOptions, ForkPoint, Store, StreamInfo } from '../log/store.js';
@@ -8,7 +7,8 @@ import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { type OffsetToken, offsetIn } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
-import { publicStreamPath, requestTarget } from './route.js';
+import { requestOrigin, requestTarget } from './request-target.js';
+import { publicStreamPath } from './route.js';
 import { positionFields } from './stream-fields.js';
 
 /** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
@@ -84,15 +84,6 @@ async function forksJson(context: HttpContext, fork: ForkPoint | undefined): Pro
 /** The stream's own URL, as the client addressed it. */
 function streamUrl(req: IncomingMessage, context: HttpContext): string {
   return `${requestOrigin(req, context.publicUrl)}${requestTarget(req).split('?', 1)[0]}`;
-}
-
-/** `https://host:port` of this server: as configured, or as the client calls it. */
-export function requestOrigin(req: IncomingMessage, publicUrl: string | undefined): string {
-  if (publicUrl !== undefined) return publicUrl;
-  const scheme = (req.socket as Partial<TLSSocket>).encrypted === true ? 'https' : 'http';
-  const { host } = req.headers;
-  if (host !== undefined && /^[\w.:[\]-]+$/.test(host)) return `${scheme}://${host}`;
-  return `${scheme}://localhost:${req.socket.localPort ?? 80}`;
 }
 
 /** One header's value; a repeated one is joined by Node already. */

@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.js';
 import { append } from './append.js';
 import { appendChunked } from './append-chunked.js';
-import { preflightFields } from './base-fields.js';
+import { preflightFields, STREAM_METHODS } from './base-fields.js';
 import type { Exchange, MillraceHandler, StreamHandler } from './context.js';
 import { create } from './create.js';
 import { remove } from './delete.js';
@@ -26,7 +26,8 @@ import { upgradeRequired } from './upgrade-required.js';
 export function dispatch(exchange: Exchange): void | Promise<void> {
   const { route, req, res, context } = exchange;
   if (route.method === 'OPTIONS') {
-    res.writeHead(204, [...preflightFields(req, res)]).end();
+    if (route.kind === 'stream' || route.kind === 'server') res.setHeader('Allow', STREAM_METHODS);
+    res.writeHead(204, preflightFields(req, res, context.originCheck)).end();
     return;
   }
   // Health is for those who have to know that the server is going down.
@@ -40,6 +41,9 @@ export function dispatch(exchange: Exchange): void | Promise<void> {
       return millraceHandler(route)(exchange as Exchange<MillraceRoute>);
     case 'subscription':
       return subscriptions(exchange as Exchange<SubscriptionRoute>);
+    case 'server':
+      // OPTIONS alone goes there, and is answered.
+      return;
   }
 }
 
@@ -62,7 +66,7 @@ function streamHandler(exchange: Exchange<StreamRoute>): StreamHandler {
     case 'DELETE':
       return remove;
     default:
-      exchange.res.setHeader('Allow', 'GET, HEAD, PUT, POST, DELETE, OPTIONS');
+      exchange.res.setHeader('Allow', STREAM_METHODS);
       throw new MillraceError('METHOD_NOT_ALLOWED', `${route.method} is no method of a stream.`);
   }
 }

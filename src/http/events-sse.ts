@@ -60,7 +60,7 @@ export function sendEvents(
   channels: Channels,
   options: SendEventsOptions = {},
 ): Promise<void> {
-  const base = baseFields(request, response);
+  const base = baseFields(request, response, undefined);
   return serveEvents({ req: request, res: response, base }, hub, channels, options);
 }
 

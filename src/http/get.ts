@@ -7,7 +7,7 @@ import { drained } from './drained.js';
 import { parseRange } from './range.js';
 import { read, readTail } from './read.js';
 import type { StreamRoute } from './route.js';
-import { positionFields } from './stream-fields.js';
+import { positionFields, sandboxFields, typeFields } from './stream-fields.js';
 
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
 export const get: StreamHandler = async (exchange) => {
@@ -34,6 +34,7 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
   const tag = `"${info.id}:${from}:${tail}${info.json ? ':lines' : ''}${info.closed ? ':c' : ''}"`;
   const fields = [...base, 'ETag', tag, 'Cache-Control', 'no-cache'];
   if (matchesEntityTag(req.headers['if-none-match'], tag)) {
+    fields.push(...sandboxFields(res, info.contentType));
     res
       .writeHead(304, [...fields, ...positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed })])
       .end();
@@ -58,8 +59,7 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
   }
   fields.push(
     ...(from === 0 ? ['Accept-Ranges', 'bytes'] : []),
-    'Content-Type',
-    info.json ? 'application/x-ndjson' : info.contentType,
+    ...typeFields(res, info.json ? 'application/x-ndjson' : info.contentType),
     'Content-Length',
     String(end - start),
     ...(end === tail

@@ -11,9 +11,11 @@ import { type HttpContext, type Live, type Log, SILENT } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
 import { type HttpLimits, httpLimits } from './limits.js';
+import { createOriginCheck, type OriginCheck, type OriginCheckOptions } from './origin-check.js';
 import { Pipeline } from './pipeline.js';
 import { sendProblem } from './problem.js';
-import { isBelow, parseRoute, type Route } from './route.js';
+import { isBelow } from './request-target.js';
+import { type Route, routeOf } from './route.js';
 import { refusalFields } from './stream-fields.js';
 import { createUpgrade } from './upgrade.js';
 
@@ -27,6 +29,12 @@ export interface HandlerOptions {
    * out. Default: as each request names them, which is wrong behind a proxy that does not pass `Host` on.
    */
   readonly publicUrl?: string;
+  /**
+   * Refuses requests of pages of other origins than these, and those that name another host. Default: pages of every origin
+   * may come, for a handler does not know where its server listens. A server without any other way to tell who asks,
+   * on a machine where somebody uses a browser, wants it.
+   */
+  readonly originCheck?: false | OriginCheckOptions;
   /** For `/-/events` and `/-/publish`. Default: they do not exist. Stays yours: `close()` does not close it. */
   readonly hub?: Hub;
   /** Default: nothing is logged. A pino logger fits. */
@@ -62,12 +70,22 @@ export interface Handler {
 }
 
 /** Throws `INVALID_ARGUMENT` for options that cannot be. */
-export function checkHandlerOptions({ prefix = '', limits, follow }: Omit<HandlerOptions, 'store'>): void {
+export function checkHandlerOptions(options: Omit<HandlerOptions, 'store'>): void {
+  const { prefix = '', limits, follow } = options;
   if (prefix !== '' && !/^(\/[^/?#%]+)+$/.test(prefix)) {
     throw new MillraceError('INVALID_ARGUMENT', `prefix must be like /streams, with no slash at its end: ${prefix}`);
   }
+  originCheckOf(options);
   httpLimits(limits);
   followEngineLimits(follow);
+}
+
+/** The check that the options ask for. Errors: `INVALID_ARGUMENT`. */
+export function originCheckOf({
+  originCheck = false,
+  publicUrl,
+}: Pick<HandlerOptions, 'originCheck' | 'publicUrl'>): OriginCheck | undefined {
+  return originCheck === false ? undefined : createOriginCheck(originCheck, publicUrl);
 }
 
 /** Makes the listeners. Errors: `INVALID_ARGUMENT`. */
@@ -89,6 +107,7 @@ export function createHandler(options: HandlerOptions): Handler {
     log,
     prefix,
     publicUrl: options.publicUrl?.replace(/\/+$/, ''),
+    originCheck: originCheckOf(options),
     subscriptions:
       options.subscriptions === false ? undefined : new SubscriptionManager({ ...options.subscriptions, store, log }),
     hub: options.hub,
@@ -118,10 +137,10 @@ export function createHandler(options: HandlerOptions): Handler {
     responses.add(res);
     res.on('close', onClose);
     if (draining) res.shouldKeepAlive = false;
-    const base = baseFields(req, res);
+    const base = baseFields(req, res, context.originCheck);
     let route: Route | undefined;
     try {
-      route = parseRoute(req, prefix, limits);
+      route = routeOf(req, context);
       await dispatch({ req, res, context, route, base });
     } catch (error) {
       // A client that went away in the middle has nobody to tell.

@@ -1,13 +1,12 @@
 import type { StreamHandler } from './context.js';
-import { positionFields } from './stream-fields.js';
+import { positionFields, typeFields } from './stream-fields.js';
 
 /** `HEAD`: what is known of a stream, never from a cache (Durable Streams, section 5.5). */
 export const head: StreamHandler = async ({ res, route, context, base }) => {
   const info = await context.store.stat(route.stream);
   const fields = [
     ...base,
-    'Content-Type',
-    info.contentType,
+    ...typeFields(res, info.contentType),
     'Cache-Control',
     'no-store',
     ...positionFields(info.id, { offset: info.tail, closed: info.closed }),

@@ -14,7 +14,8 @@ export {
   sendEventsOverWebSocket,
   serveEventSocket,
 } from './events-websocket.js';
-export { checkHandlerOptions, createHandler, type Handler, type HandlerOptions } from './handler.js';
+export { checkHandlerOptions, createHandler, type Handler, type HandlerOptions, originCheckOf } from './handler.js';
 export { DEFAULT_HTTP_LIMITS, type HttpLimits } from './limits.js';
+export type { OriginCheckOptions } from './origin-check.js';
 export { refuseRequest } from './problem.js';
-export { isBelow } from './route.js';
+export { isBelow } from './request-target.js';

@@ -3,6 +3,7 @@ import { Socket } from 'node:net';
 import { encodeChunk } from '../wire/chunked.js';
 import type { Exchange } from './context.js';
 import { beatEach } from './heartbeat.js';
+import { typeFields } from './stream-fields.js';
 
 /** What is said of a body that goes out as things happen. */
 export interface LiveBodyOptions {
@@ -46,7 +47,7 @@ export function openLiveBody(exchange: Pick<Exchange, 'req' | 'res' | 'base'>, o
   res.socket?.setNoDelay(true);
   // Whoever is gone without a word is noticed, also where nothing can be sent.
   res.socket?.setKeepAlive(true, heartbeatIntervalMs);
-  res.writeHead(200, [...base, 'Content-Type', contentType, ...notHeldBack, ...fields]);
+  res.writeHead(200, [...base, ...typeFields(res, contentType), ...notHeldBack, ...fields]);
   res.flushHeaders();
 
   const socket = directSocket(res);

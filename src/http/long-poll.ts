@@ -82,7 +82,7 @@ function sendData(exchange: Exchange<StreamRoute>, range: Range, body: Uint8Arra
   const { res, route } = exchange;
   const fields = rangeFields(exchange, range);
   if (!range.closed) fields.push('Stream-Cursor', nextCursor(route.query.get('cursor') ?? undefined));
-  res.writeHead(200, [...fields, ...contentFields(range.info, body)]);
+  res.writeHead(200, [...fields, ...contentFields(res, range.info, body)]);
   res.end(body);
 }
 

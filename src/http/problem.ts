@@ -3,6 +3,7 @@ import { type ErrorCode, isMillraceError, type MillraceError } from '../errors.j
 import { formatOffset } from '../wire/offset.js';
 import { baseFields } from './base-fields.js';
 import { type Log, SILENT } from './context.js';
+import type { OriginCheck } from './origin-check.js';
 import type { Route, StreamVerb } from './route.js';
 import type { Fields } from './stream-fields.js';
 
@@ -30,6 +31,8 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   INVALID_HEADER: 400,
   INVALID_HANDSHAKE: 400,
   INVALID_REQUEST: 400,
+  ORIGIN_REFUSED: 403,
+  HOST_UNKNOWN: 421,
   REQUEST_TIMEOUT: 408,
   HEADERS_TOO_LARGE: 431,
   UNKNOWN_VERB: 400,
@@ -162,9 +165,18 @@ export function sendProblem(exchange: Exchange, error: unknown, fields: readonly
   lingerFor(req);
 }
 
-/** Answers a request that no handler can take with the problem that an error is. Nothing is logged. */
-export function refuseRequest(req: IncomingMessage, res: ServerResponse, error: unknown): void {
-  sendProblem({ req, res, context: { log: SILENT }, base: baseFields(req, res) }, error);
+/**
+ * Answers a request that no handler can take with the problem that an error is. Nothing is logged. Pages that may not ask
+ * are told that alone.
+ */
+export function refuseRequest(req: IncomingMessage, res: ServerResponse, error: unknown, check?: OriginCheck): void {
+  let reason = error;
+  try {
+    check?.check(req);
+  } catch (refusal) {
+    reason = refusal;
+  }
+  sendProblem({ req, res, context: { log: SILENT }, base: baseFields(req, res, check) }, reason);
 }
 
 /**

@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { ReadResult, Store, StreamInfo } from '../log/store.js';
 import { matchesEntityTag } from '../wire/headers.js';
@@ -14,7 +14,7 @@ import {
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import type { StreamRoute } from './route.js';
-import { type Fields, positionFields } from './stream-fields.js';
+import { type Fields, positionFields, sandboxFields, typeFields } from './stream-fields.js';
 
 /** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
 const CACHE_SECONDS_MAX = 60;
@@ -33,7 +33,7 @@ export const read: StreamHandler = async (exchange) => {
       ...positionFields(info.id, { offset: info.tail, upToDate: true, closed: info.closed }),
       'Cache-Control',
       'no-store',
-      ...contentFields(info, body),
+      ...contentFields(res, info, body),
     ]);
     res.end(body);
     return;
@@ -45,7 +45,7 @@ export const read: StreamHandler = async (exchange) => {
   // piece is sent piece by piece, in constant memory.
   const range: Range = { info, start, next: info.tail, data: first.data, upToDate: true, closed: info.closed };
   if (matchesEntityTag(req.headers['if-none-match'], entityTag(range))) {
-    res.writeHead(304, rangeFields(exchange, range)).end();
+    res.writeHead(304, [...rangeFields(exchange, range), ...sandboxFields(res, info.contentType)]).end();
     return;
   }
   if (first.next < info.tail) {
@@ -53,7 +53,7 @@ export const read: StreamHandler = async (exchange) => {
     return;
   }
   const body = bodyOf(info, first.data);
-  res.writeHead(200, [...rangeFields(exchange, range), ...contentFields(info, body)]);
+  res.writeHead(200, [...rangeFields(exchange, range), ...contentFields(res, info, body)]);
   res.end(body);
 };
 
@@ -61,7 +61,7 @@ export const read: StreamHandler = async (exchange) => {
 async function sendPieces(exchange: Exchange<StreamRoute>, range: Range, from: number): Promise<void> {
   const { res, context } = exchange;
   const { info, start, next: to } = range;
-  const fields = [...rangeFields(exchange, range), 'Content-Type', info.contentType];
+  const fields = [...rangeFields(exchange, range), ...typeFields(res, info.contentType)];
   if (!info.json) fields.push('Content-Length', String(to - start));
   res.writeHead(200, fields);
   const gone = new AbortController();
@@ -152,8 +152,8 @@ export function bodyOf(info: StreamInfo, data: Uint8Array): Uint8Array {
 }
 
 /** Fields of an answer with a body. */
-export function contentFields(info: StreamInfo, body: Uint8Array): Fields {
-  return ['Content-Type', info.contentType, 'Content-Length', String(body.length)];
+export function contentFields(res: ServerResponse, info: StreamInfo, body: Uint8Array): Fields {
+  return [...typeFields(res, info.contentType), 'Content-Length', String(body.length)];
 }
 
 /** Fields that a range of a stream has in every answer, also in one without a body. */

@@ -1,13 +1,14 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
 import { parseStreamPath } from '../log/index.js';
-import type { HttpLimits } from './limits.js';
+import type { HttpContext } from './context.js';
+import { requestTarget } from './request-target.js';
 
 /** The verbs of the seed, beside HTTP's own methods. */
 export type StreamVerb = 'append' | 'follow';
 
 /** What a request asks for: its URL and verb, parsed and checked once. */
-export type Route = StreamRoute | MillraceRoute | SubscriptionRoute;
+export type Route = StreamRoute | MillraceRoute | SubscriptionRoute | ServerRoute;
 
 interface Target {
   readonly method: string;
@@ -45,32 +46,47 @@ export interface SubscriptionRoute extends Target {
   readonly rest: string;
 }
 
-/** Path and query as the server got them: a framework that mounts us may have shortened `req.url`. */
-export function requestTarget(req: IncomingMessage): string {
-  const target = (req as IncomingMessage & { originalUrl?: string }).originalUrl ?? req.url ?? '/';
-  // A proxy may ask with the whole URL (RFC 9112, section 3.2.2).
-  return target.startsWith('/') ? target : target.replace(/^https?:\/\/[^/?]*/i, '');
-}
-
-/** Whether a request target lies below the prefix (`''` holds everything). */
-export function isUnderPrefix(target: string, prefix: string): boolean {
-  // Whatever it is, `*` too: without a prefix there is nobody else to answer it.
-  if (prefix === '') return true;
-  if (!target.startsWith(prefix)) return false;
-  const next = target[prefix.length];
-  return next === '/' || next === undefined || next === '?';
-}
-
-/** Whether a request is for a handler that is mounted at this prefix. */
-export function isBelow(req: IncomingMessage, prefix: string): boolean {
-  return isUnderPrefix(requestTarget(req), prefix);
+/** `OPTIONS *`: the server as a whole (RFC 9110, section 9.3.7). */
+export interface ServerRoute extends Target {
+  readonly kind: 'server';
 }
 
 /**
- * Parses method and URL. The target must lie below the prefix.
- * Errors: `URL_TOO_LONG`, `UNKNOWN_VERB`, `INVALID_PATH`.
+ * The way in of every request, to whichever door: whether it means one thing, whether its page may ask, and what it asks
+ * for. The target must lie below the prefix.
+ * Errors: `INVALID_REQUEST`, `HOST_UNKNOWN`, `ORIGIN_REFUSED`, `URL_TOO_LONG`, `UNKNOWN_VERB`, `INVALID_PATH`.
  */
-export function parseRoute(req: IncomingMessage, prefix: string, limits: HttpLimits): Route {
+export function routeOf(req: IncomingMessage, context: Pick<HttpContext, 'prefix' | 'limits' | 'originCheck'>): Route {
+  refuseRepeatedFields(req);
+  context.originCheck?.check(req);
+  return parseRoute(req, context);
+}
+
+/**
+ * Fields of which there can be one only, by the length of their names. Of several Node keeps the first and drops the rest
+ * in silence; a proxy in front may have decided by another (RFC 9112, section 3.2, has 400 for `Host`).
+ */
+const SINGLE_FIELDS: readonly (string | undefined)[] = Object.assign([], {
+  4: 'host',
+  12: 'content-type',
+  13: 'authorization',
+});
+
+function refuseRepeatedFields({ rawHeaders }: IncomingMessage): void {
+  let seen = 0;
+  for (let at = 0; at < rawHeaders.length; at += 2) {
+    const name = rawHeaders[at] as string;
+    const single = SINGLE_FIELDS[name.length];
+    if (single === undefined || name.toLowerCase() !== single) continue;
+    const mark = 1 << name.length;
+    if ((seen & mark) !== 0) {
+      throw new MillraceError('INVALID_REQUEST', `The request has more than one field ${name}: send one.`);
+    }
+    seen |= mark;
+  }
+}
+
+function parseRoute(req: IncomingMessage, { prefix, limits }: Pick<HttpContext, 'prefix' | 'limits'>): Route {
   const target = requestTarget(req);
   if (target.length > limits.urlBytesMax) {
     throw new MillraceError(
@@ -85,6 +101,7 @@ export function parseRoute(req: IncomingMessage, prefix: string, limits: HttpLim
   const query = mark < 0 ? NO_QUERY : new URLSearchParams(target.slice(mark + 1));
   const method = req.method ?? 'GET';
 
+  if (target === '*' && method === 'OPTIONS') return { method, pathname, query, kind: 'server' };
   if (pathname === '/-' || pathname.startsWith('/-/')) {
     return { method, pathname, query, kind: 'millrace', name: pathname.slice(3) };
   }

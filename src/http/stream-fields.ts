@@ -1,8 +1,31 @@
+import type { ServerResponse } from 'node:http';
 import { isMillraceError } from '../errors.js';
 import { formatOffset } from '../wire/offset.js';
 
 /** Header fields as `writeHead` takes them fastest: name, value, name, value. */
 export type Fields = string[];
+
+/**
+ * Types that a browser runs when it shows them as a document, wherever in the value they stand: HTML, XML of every kind
+ * (SVG, XHTML, style sheets), scripts, and what is made of parts. Not PDF: its scripts run in a viewer of their own, which
+ * a sandbox would only keep from showing it.
+ */
+const ACTIVE_TYPE = /html|xml|svg|xsl|script|multipart|rfc822/i;
+
+/**
+ * Keeps what a stream holds from running beside the pages of its origin (CSP 3, section 6.3.2): in a sandbox it has an
+ * origin of its own, and no scripts. Policies of the application in front hold as well.
+ */
+export function sandboxFields(res: ServerResponse, contentType: string): Fields {
+  if (!ACTIVE_TYPE.test(contentType)) return [];
+  const policies = [res.getHeader('Content-Security-Policy') ?? [], 'sandbox'].flat();
+  return ['Content-Security-Policy', policies.join(', ')];
+}
+
+/** Fields of a response that has a stream's bytes, or the promise of some. */
+export function typeFields(res: ServerResponse, contentType: string): Fields {
+  return ['Content-Type', contentType, ...sandboxFields(res, contentType)];
+}
 
 /** Where the reader, or the stream, stands after a response. */
 export function positionFields(

@@ -16,9 +16,9 @@ import {
 import { parseOffset } from '../wire/offset.js';
 import { readBody } from './body.js';
 import type { Exchange, SubscriptionHandler } from './context.js';
-import { requestOrigin } from './create.js';
 import { asksFirst } from './expectation.js';
 import { lingerFor, toProblem } from './problem.js';
+import { requestOrigin } from './request-target.js';
 import { requireMethod, sendJson } from './respond.js';
 import { publicStreamPath, type SubscriptionRoute } from './route.js';
 import { refusalFields } from './stream-fields.js';
@@ -86,8 +86,10 @@ async function answerSubscription(
   let status = 200;
   let subscription = route.method === 'PUT' ? undefined : await manager.get(key);
   if (subscription === undefined) {
-    const rootUrl = `${requestOrigin(req, context.publicUrl)}${context.prefix}${route.base}`;
-    const made = await manager.create(key, parseConfig(await readObject(exchange)), rootUrl);
+    const made = await manager.create(key, parseConfig(await readObject(exchange)), {
+      url: `${requestOrigin(req, context.publicUrl)}${context.prefix}${route.base}`,
+      configured: context.publicUrl !== undefined,
+    });
     ({ subscription } = made);
     if (made.created) status = 201;
   }

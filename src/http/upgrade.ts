@@ -9,7 +9,7 @@ import { eventSocket } from './events.js';
 import { followWebSocket, liveWebSocket } from './follow-websocket.js';
 import { ignoreUpgrade, whenAnswered } from './ignored-upgrade.js';
 import { sendProblem } from './problem.js';
-import { type MillraceRoute, parseRoute, type Route, type StreamRoute } from './route.js';
+import { type MillraceRoute, type Route, routeOf, type StreamRoute } from './route.js';
 import { WS_CLOSE_TIMEOUT_MS } from './websocket-close.js';
 
 /** A request to upgrade to WebSocket that was not answered yet. */
@@ -73,7 +73,7 @@ export function createUpgrade(
     let response: ServerResponse | undefined;
     try {
       if (context.draining) throw shuttingDown();
-      const route = parseRoute(req, context.prefix, context.limits);
+      const route = routeOf(req, context);
       const made: UpgradeExchange = {
         req,
         socket,
@@ -93,7 +93,7 @@ export function createUpgrade(
           response = res;
           // A response like others: what closes the server waits for it.
           res.once('close', context.track({ stop() {}, abort: () => res.destroy() }));
-          return { req, res, route, context, base: baseFields(req, res) };
+          return { req, res, route, context, base: baseFields(req, res, context.originCheck) };
         },
       };
       exchange = made;
@@ -101,7 +101,7 @@ export function createUpgrade(
     } catch (error) {
       if (socket.destroyed) return;
       const res = response ?? respondOn(req, socket);
-      const base = baseFields(req, res);
+      const base = baseFields(req, res, context.originCheck);
       sendProblem({ req, res, context, base, ...(exchange === undefined ? {} : { route: exchange.route }) }, error);
     }
   }
@@ -160,7 +160,10 @@ function shuttingDown(): MillraceError {
 
 function refuse(context: HttpContext, req: IncomingMessage, socket: Duplex, what: string): void {
   const res = respondOn(req, socket);
-  sendProblem({ req, res, context, base: baseFields(req, res) }, new MillraceError('INVALID_HANDSHAKE', what));
+  sendProblem(
+    { req, res, context, base: baseFields(req, res, context.originCheck) },
+    new MillraceError('INVALID_HANDSHAKE', what),
+  );
 }
 
 /** A response on a socket that Node has already let go of for the upgrade. The connection ends after it. */

@@ -1,5 +1,6 @@
 import { MillraceError } from '../errors.js';
 import { DEFAULT_HTTP_LIMITS, type HttpLimits, httpLimits } from '../http/limits.js';
+import { parseHostName, parseOrigin } from '../http/origin-check.js';
 
 /** Where the streams are kept, and where the server listens. Everything has a default. */
 export interface ServerConfig {
@@ -21,6 +22,16 @@ export interface ServerConfig {
    * Default: as each request names them. Needed behind a proxy that does not pass `Host` on.
    */
   readonly publicUrl?: string;
+  /**
+   * Origins whose pages in browsers may use the server, like `https://app.example`, beside those of this machine and that
+   * of `publicUrl`; `*` for every page there is.
+   */
+  readonly origins?: readonly string[];
+  /**
+   * Names under which clients reach the server, beside loopback names and that of `publicUrl`. A server that listens on a
+   * loopback address refuses requests for others.
+   */
+  readonly hostNames?: readonly string[];
   /** Whether webhooks of subscriptions may go to `http://localhost` and `http://127.x.x.x`. Default: no. */
   readonly webhooksToLoopback?: boolean;
   /** What the HTTP side allows; what is not given has the default of `DEFAULT_HTTP_LIMITS`. */
@@ -48,6 +59,8 @@ export interface CheckedConfig {
   readonly port: number;
   readonly hub: string;
   readonly publicUrl: string | undefined;
+  readonly origins: readonly string[];
+  readonly hostNames: readonly string[];
   readonly webhooksToLoopback: boolean;
   readonly limits: HttpLimits;
   readonly connectionsMax: number;
@@ -68,6 +81,8 @@ export function checkConfig(config: ServerConfig): CheckedConfig {
     port,
     hub: config.hub ?? DEFAULT_HUB,
     publicUrl: checkPublicUrl(config.publicUrl),
+    origins: (config.origins ?? []).map(parseOrigin),
+    hostNames: (config.hostNames ?? []).map(parseHostName),
     webhooksToLoopback: config.webhooksToLoopback ?? false,
     limits: checkLimits(config.limits ?? {}),
     connectionsMax: checkWhole('connectionsMax', config.connectionsMax ?? DEFAULT_CONNECTIONS_MAX, 1),

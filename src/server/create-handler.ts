@@ -4,6 +4,7 @@ import {
   type Handler,
   type HandlerOptions,
   isBelow,
+  originCheckOf,
   createHandler as overStore,
   refuseRequest,
 } from '../http/index.js';
@@ -38,6 +39,7 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
   if (!('root' in options)) return overStore(options);
   const { root, files, ...rest } = options;
   checkHandlerOptions(rest);
+  const originCheck = originCheckOf(rest);
   const ready = createFileStore({ createRoot: true, ...files, root });
   const opened = ready.then((store) => overStore({ ...rest, store }));
   let handler: Handler | undefined;
@@ -61,7 +63,7 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
       const whenOpen = () => {
         opened.then(
           (made) => made.request(req, res, next),
-          (error) => refuseRequest(req, res, error),
+          (error) => refuseRequest(req, res, error, originCheck),
         );
       };
       // A response without a socket belongs to a request that was pipelined.

@@ -1,3 +1,4 @@
+import { lookup } from 'node:dns/promises';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { MillraceError } from '../errors.js';
@@ -20,6 +21,17 @@ export function listen(server: Server, host: string, port: number): Promise<stri
       resolve(`http://${authority(reachable(host), actual)}`);
     });
   });
+}
+
+/** Whether only programs on this machine reach a server that listens there. */
+export async function isLoopbackAddress(host: string): Promise<boolean> {
+  try {
+    const { address } = await lookup(host);
+    return address === '::1' || address.startsWith('127.') || address.startsWith('::ffff:127.');
+  } catch {
+    // There is no such host: to listen fails too, and says so.
+    return false;
+  }
 }
 
 function reasonOf(error: NodeJS.ErrnoException): string {

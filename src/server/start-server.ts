@@ -1,10 +1,10 @@
 import { mkdir } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
-import { configureServer, createHandler, type Handler, type Log } from '../http/index.js';
+import { configureServer, createHandler, type Handler, type Log, type OriginCheckOptions } from '../http/index.js';
 import { createHub, type Hub } from '../hub/index.js';
 import { createFileStore, createMemoryStore, type Store } from '../log/index.js';
-import { checkConfig, type ServerConfig } from './config.js';
-import { listen } from './listen.js';
+import { type CheckedConfig, checkConfig, type ServerConfig } from './config.js';
+import { isLoopbackAddress, listen } from './listen.js';
 
 /** Options of {@link startServer}. */
 export interface ServerOptions extends ServerConfig {
@@ -50,6 +50,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
       store,
       hub,
       limits: config.limits,
+      originCheck: await originCheckFor(config),
       subscriptions: { allowLoopback: config.webhooksToLoopback },
       ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
       ...(options.log === undefined ? {} : { log: options.log }),
@@ -83,6 +84,12 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   } finally {
     signal?.removeEventListener('abort', giveUp);
   }
+}
+
+/** Nothing here authorizes, so where a request comes from is all there is to go by. */
+async function originCheckFor({ origins, hostNames, host }: CheckedConfig): Promise<OriginCheckOptions> {
+  if (!(await isLoopbackAddress(host))) return { origins, hostNames };
+  return { origins, hostNames: [...hostNames, host], checkHost: true };
 }
 
 /** The hub, which says in the log when its broker is lost and found again. */

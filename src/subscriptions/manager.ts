@@ -26,6 +26,13 @@ export interface SubscriptionManagerOptions extends Partial<SubscriptionLimits> 
   readonly allowLoopback?: boolean;
 }
 
+/** The URL of a stream root, as webhooks are to call it. */
+export interface PublicRoot {
+  readonly url: string;
+  /** Whether the server was told its own address; else the client has named it. */
+  readonly configured: boolean;
+}
+
 /** What a worker gets with its claim. */
 export interface Claim extends WakeName {
   readonly token: string;
@@ -85,13 +92,15 @@ export class SubscriptionManager {
   }
 
   /**
-   * Makes a subscription, or confirms one of the same configuration.
+   * Makes a subscription, or confirms one of the same configuration. Its webhook is told where to call back: below `root`
+   * as it was at the creation. Only a server that was told its own address moves it later: a client that repeats the
+   * request may name any host, and the tokens would go there.
    * Errors: `SUBSCRIPTION_EXISTS`, `WEBHOOK_URL_REJECTED`, `TOO_MANY_SUBSCRIPTIONS`, `INVALID_REQUEST`, `STORE_*`.
    */
   async create(
     key: SubscriptionKey,
     config: SubscriptionConfig,
-    rootUrl: string,
+    root: PublicRoot,
   ): Promise<{ readonly subscription: Subscription; readonly created: boolean }> {
     await this.#ready;
     if (config.webhookUrl !== undefined) checkWebhookUrl(config.webhookUrl, this.#allowLoopback);
@@ -106,12 +115,12 @@ export class SubscriptionManager {
           'There is a subscription with this id and another configuration: delete it first, or use another id.',
         );
       }
-      if (known.rootUrl !== rootUrl) {
-        await this.#table.inTurn(known, () => this.#table.commit(known, [{ kind: 'moved', rootUrl }]));
+      if (root.configured && known.rootUrl !== root.url) {
+        await this.#table.inTurn(known, () => this.#table.commit(known, [{ kind: 'moved', rootUrl: root.url }]));
       }
       return { subscription: known, created: false };
     }
-    const creation = this.#make(key, config, rootUrl);
+    const creation = this.#make(key, config, root.url);
     this.#creating.set(name, creation);
     try {
       return { subscription: await creation, created: true };

@@ -6,6 +6,7 @@ import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
+import { ask } from '../http/test-server.js';
 import { millrace, millraceWith, SilentServer, serve, stopAll, temporaryDirectory } from './commands.js';
 
 afterEach(stopAll);
@@ -174,6 +175,8 @@ describe('millrace serve', () => {
       [['--root', ''], 2, /root must not be empty.*\[INVALID_ARGUMENT\]/],
       [['--memory', '--host', ''], 2, /host must not be empty.*\[INVALID_ARGUMENT\]/],
       [['--memory', '--public-url', 'foo'], 2, /publicUrl must be.*\[INVALID_ARGUMENT\]/],
+      [['--memory', '--origin', 'app.example'], 2, /origins must be.*\[INVALID_ARGUMENT\]/],
+      [['--memory', '--host-name', 'build.lan:80'], 2, /hostNames must be.*\[INVALID_ARGUMENT\]/],
     ];
     for (const [args, code, message] of cases) {
       const command = millrace('serve', ...(args.includes('--port') ? [] : ['--port', '0']), ...args);
@@ -185,6 +188,26 @@ describe('millrace serve', () => {
     // The root of the one whose port was taken is free again.
     await serve('--root', join(directory, 'root'));
     taken.close();
+  });
+
+  it('lets in the pages, and answers to the names, that it is told', async () => {
+    const told = [
+      '--origin',
+      'https://a.example',
+      '--origin',
+      'https://b.example',
+      '--host-name',
+      'one.lan',
+      '--host-name',
+      'two.lan',
+    ];
+    const server = await serve('--memory', ...told, '--public-url', 'https://streams.example');
+    const status = async (headers: Record<string, string>) =>
+      (await ask({ port: Number(server.port) }, 'GET', '/-/streams', { headers })).status;
+    for (const site of ['a', 'b', 'streams']) expect(await status({ Origin: `https://${site}.example` })).toBe(200);
+    for (const Host of ['one.lan', 'two.lan:80', 'streams.example']) expect(await status({ Host })).toBe(200);
+    expect(await status({ Origin: 'https://evil.example' })).toBe(403);
+    expect(await status({ Host: 'evil.example' })).toBe(421);
   });
 
   it.each([

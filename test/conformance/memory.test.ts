@@ -6,13 +6,17 @@ import { type Served, serve } from './serve.js';
 /** Every long-poll of the suite ends by data or by this. */
 const LONG_POLL_TIMEOUT_MS = 2000;
 
-describe('Durable Streams on the memory store', () => {
+describe('Durable Streams on the memory store, with pages of foreign origins kept out', () => {
   const store = createMemoryStore();
   const config = { baseUrl: '', subscriptions: true, longPollTimeoutMs: LONG_POLL_TIMEOUT_MS };
   let served: Served;
 
   beforeAll(async () => {
-    served = await serve({ store, limits: { longPollTimeoutMs: LONG_POLL_TIMEOUT_MS } });
+    served = await serve({
+      store,
+      originCheck: { checkHost: true },
+      limits: { longPollTimeoutMs: LONG_POLL_TIMEOUT_MS },
+    });
     config.baseUrl = served.url;
   });
 

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMemoryStore, type Store } from '../../src/log/index.js';
 import { type Served, serve } from '../conformance/serve.js';
 import { token } from '../token.js';
+import { ask } from './test-server.js';
 
 interface Wake {
   subscription_id: string;
@@ -104,6 +105,39 @@ const webhook = (url: string, more: object = {}) => ({
   pattern: 'events/*',
   webhook: { url },
   ...more,
+});
+
+/** The request that makes a subscription, from a client that calls the server as it likes. */
+const putAs = (host: string, id: string, body: object) =>
+  ask({ port: Number(new URL(served.url).port) }, 'PUT', `/__ds/subscriptions/${id}`, {
+    headers: { 'Content-Type': 'application/json', Host: host },
+    body: JSON.stringify(body),
+  });
+
+describe('where a webhook is told to call back', () => {
+  const callbackOf = (wake: Wake) => new URL(wake.callback_url).host;
+
+  test('is where the subscription was made, whoever confirms it under another name', async () => {
+    const hook = await receiver(() => ({ body: { done: true } }));
+    expect((await putAs('streams.example', 's', webhook(hook.url))).status).toBe(201);
+    const confirmed = await putAs('evil.example', 's', webhook(hook.url));
+    expect(confirmed.status).toBe(200);
+    expect(confirmed.text).not.toContain('evil.example');
+    await put('events/a', 'x');
+    expect(callbackOf(await hook.received(1))).toBe('streams.example');
+  });
+
+  test('is the public URL of a server that knows it, from the next confirmation on', async () => {
+    const hook = await receiver(() => ({ body: { done: true } }));
+    await putAs('streams.example', 's', webhook(hook.url));
+    await served.close();
+    served = await serve({ store, subscriptions: options, publicUrl: 'https://public.example' });
+    await putAs('evil.example', 's', webhook(hook.url));
+    await putAs('evil.example', 't', webhook(hook.url));
+    await put('events/a', 'x');
+    await hook.received(2);
+    expect(hook.wakes.map(callbackOf)).toEqual(['public.example', 'public.example']);
+  });
 });
 
 describe('webhook subscriptions', () => {

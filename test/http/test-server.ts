@@ -45,14 +45,21 @@ export interface Answer {
 
 /** Sends a request exactly as given: unlike `fetch` it leaves the path alone. */
 export function ask(
-  server: { readonly port: number },
+  server: { readonly port: number; readonly host?: string },
   method: string,
   path: string,
   options: { headers?: Record<string, string>; body?: string | Uint8Array } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const req = request(
-      { host: '127.0.0.1', port: server.port, method, path, headers: options.headers ?? {}, agent: false },
+      {
+        host: server.host ?? '127.0.0.1',
+        port: server.port,
+        method,
+        path,
+        headers: options.headers ?? {},
+        agent: false,
+      },
       (res) => resolve(collect(res)),
     );
     req.on('error', reject);

@@ -15,7 +15,7 @@ describe('a handler over a root', () => {
   let server: Server;
   let url: string;
 
-  const serve = async (options: { readonly root: string; readonly prefix?: string }) => {
+  const serve = async (options: { readonly root: string; readonly prefix?: string; readonly originCheck?: object }) => {
     handler = createHandler(options);
     server = createServer((req, res) => {
       if (!handler.request(req, res)) res.end('something else');
@@ -66,11 +66,22 @@ describe('a handler over a root', () => {
     await first.close();
   });
 
+  it('tells pages that may not ask nothing of it', async () => {
+    const first = createHandler({ root: folder });
+    await first.ready;
+    await serve({ root: folder, originCheck: {} });
+    const answer = await fetch(`${url}/log.txt`, { headers: { Origin: 'https://evil.example' } });
+    expect([answer.status, answer.headers.get('access-control-allow-origin')]).toEqual([403, null]);
+    expect(await answer.text()).not.toContain(folder);
+    await first.close();
+  });
+
   it('throws at once for options that cannot be, and does not open the root for them', async () => {
     const root = join(folder, 'data');
     for (const wrong of [
       { root, prefix: '/streams/' },
       { root, limits: { followersMax: 0 } },
+      { root, originCheck: { origins: ['nonsense'] } },
       { root, follow: { windowBytes: -1 } },
     ]) {
       expect(() => createHandler(wrong)).toThrow(expect.objectContaining({ code: 'INVALID_ARGUMENT' }));

@@ -1,11 +1,13 @@
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
+import { networkInterfaces, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, follow } from '../../src/client/index.js';
 import { type RunningServer, startServer } from '../../src/server/index.js';
+import { ask, problemOf } from '../http/test-server.js';
 
 let directory: string;
 const running: RunningServer[] = [];
@@ -105,3 +107,61 @@ describe('startServer', () => {
     expect((await fetch(`${server.url}/-/health`)).ok).toBe(true);
   });
 });
+
+describe('startServer, which nobody has told who may come', () => {
+  const get = (server: RunningServer, headers: Record<string, string>) =>
+    ask({ port: Number(new URL(server.url).port) }, 'GET', '/-/streams', { headers });
+
+  it('keeps out pages of foreign origins, wherever it listens', async () => {
+    for (const host of ['127.0.0.1', '0.0.0.0', 'localhost']) {
+      const server = await start({ memory: true, port: 0, host });
+      expect((await get(server, {})).status).toBe(200);
+      expect((await get(server, { Origin: 'http://localhost:3000' })).status).toBe(200);
+      expect(problemOf(await get(server, { Origin: 'https://evil.example' }))).toBe('ORIGIN_REFUSED');
+    }
+  });
+
+  it('keeps out pages of names that somebody made to point to this machine', async () => {
+    for (const host of ['127.0.0.1', 'localhost', '::1', '127.0.0.2']) {
+      if (host === '::1' && !hasIpv6()) continue;
+      const server = await start({ memory: true, port: 0, host });
+      const { hostname, port } = new URL(server.url);
+      const answer = (Host: string) =>
+        ask({ port: Number(port), host: hostname.replace(/^\[|\]$/g, '') }, 'GET', '/-/health', { headers: { Host } });
+      expect(problemOf(await answer('rebound.example'))).toBe('HOST_UNKNOWN');
+      expect((await answer(`localhost:${port}`)).status).toBe(200);
+      expect((await fetch(`${server.url}/-/health`)).status).toBe(200);
+    }
+  });
+
+  it('does not know its names where it listens for other machines', async () => {
+    const server = await start({ memory: true, port: 0, host: '0.0.0.0' });
+    expect((await get(server, { Host: 'build.lan:4437' })).status).toBe(200);
+  });
+
+  it('takes its names and its pages from the configuration', async () => {
+    const server = await start({
+      memory: true,
+      port: 0,
+      publicUrl: 'https://streams.example',
+      hostNames: ['build.lan'],
+      origins: ['https://app.example'],
+    });
+    for (const Host of ['streams.example', 'build.lan:4437']) expect((await get(server, { Host })).status).toBe(200);
+    for (const Origin of ['https://streams.example', 'https://app.example']) {
+      const answer = await get(server, { Origin });
+      expect([answer.status, answer.headers['access-control-allow-origin']]).toEqual([200, Origin]);
+    }
+    expect((await get(server, { Origin: 'https://other.example' })).status).toBe(403);
+  });
+
+  it('says what is wrong with them before anything else is done', async () => {
+    const root = join(directory, 'never');
+    await expect(startServer({ root, origins: ['nonsense'] })).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+    expect(existsSync(root)).toBe(false);
+  });
+});
+
+function hasIpv6(): boolean {
+  return Object.values(networkInterfaces()).some((list) => list?.some(({ address }) => address === '::1'));
+}

@@ -1,0 +1,77 @@
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { dial, drain, serve, type TestServer } from './test-server.js';
+
+let server: TestServer;
+
+beforeEach(async () => {
+  server = await serve();
+  await server.store.create('a', { contentType: 'text/plain' });
+});
+
+afterEach(() => server.close());
+
+async function send(...lines: string[]): Promise<string> {
+  const socket = await dial(server);
+  socket.write([...lines, 'Connection: close', '', ''].join('\r\n'));
+  return drain(socket);
+}
+
+describe('a request that may mean two things', () => {
+  it.each([
+    ['Host', 'localhost', 'evil.example'],
+    ['Host', 'localhost', 'localhost'],
+    ['host', 'localhost', 'localhost'],
+    ['Authorization', 'Bearer a', 'Bearer b'],
+    ['Content-Type', 'text/plain', 'text/html'],
+  ])('is refused: two fields %s', async (name, one, other) => {
+    const host = name.toLowerCase() === 'host' ? [] : ['Host: localhost'];
+    const answer = await send('POST /a HTTP/1.1', ...host, `${name}: ${one}`, `${name.toUpperCase()}: ${other}`);
+    expect(answer).toMatch(/^HTTP\/1.1 400 [\s\S]*INVALID_REQUEST/);
+    expect((await server.store.stat('a')).tail).toBe(0);
+  });
+
+  it('is refused, too, where it asks for a WebSocket', async () => {
+    const answer = await send(
+      'GET /a?verb=append HTTP/1.1',
+      'Host: localhost',
+      'Host: evil.example',
+      'Upgrade: websocket',
+      'Sec-WebSocket-Version: 13',
+      'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==',
+    );
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect((await server.store.stat('a')).appender).toBe(false);
+  });
+
+  it.each([
+    ['two lengths', 'Content-Length: 1', 'Content-Length: 2'],
+    ['two lengths in one', 'Content-Length: 1, 2'],
+    ['a length and chunks', 'Content-Length: 1', 'Transfer-Encoding: chunked'],
+    ['chunks that are not the last coding', 'Transfer-Encoding: chunked, gzip'],
+    ['a space before the colon', 'Content-Length : 1'],
+    ['no Host'],
+  ])('is refused: %s', async (what, ...lines) => {
+    const host = what === 'no Host' ? [] : ['Host: localhost'];
+    const answer = await send('POST /a HTTP/1.1', ...host, 'Content-Type: text/plain', ...lines);
+    expect(answer).toMatch(/^HTTP\/1.1 400 /);
+    expect((await server.store.stat('a')).tail).toBe(0);
+  });
+});
+
+describe('OPTIONS', () => {
+  it('of * is answered for the server as a whole', async () => {
+    const answer = await send('OPTIONS * HTTP/1.1', 'Host: localhost');
+    expect(answer).toMatch(/^HTTP\/1.1 204 /);
+    expect(answer).toContain('Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n');
+  });
+
+  it('of a stream says what can be done with it', async () => {
+    expect(await send('OPTIONS /a HTTP/1.1', 'Host: localhost')).toContain(
+      'Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n',
+    );
+  });
+
+  it('alone may be asked of *', async () => {
+    expect(await send('GET * HTTP/1.1', 'Host: localhost')).toMatch(/^HTTP\/1.1 400 [\s\S]*INVALID_PATH/);
+  });
+});
