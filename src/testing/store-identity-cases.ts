@@ -17,7 +17,7 @@ export const identityCases: readonly CaseOfStore[] = [
       }
       await store.delete('a');
       const next = await store.create('a', { data: bytes('new') });
-      assert.notEqual(next.info.id.slice(0, 8), info.id.slice(0, 8));
+      assert.notEqual(next.info.id.slice(0, 7), info.id.slice(0, 7));
     },
   },
   {

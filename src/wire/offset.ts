@@ -2,7 +2,7 @@ import { MillraceError } from '../errors.js';
 
 /**
  * Offset tokens. Inside Millrace an offset is a number of bytes. Clients see 16 decimal digits, so that tokens of one
- * stream sort as text the way offsets sort as numbers, then `_` and the first characters of the stream's id, so that a
+ * stream sort as text the way offsets sort as numbers, then `_s` and the first characters of the stream's id, so that a
  * token of a stream that was deleted is never taken for a place in its successor.
  */
 
@@ -13,10 +13,14 @@ export const OFFSET_NOW = 'now';
 
 /** Digits of a token: enough for `Number.MAX_SAFE_INTEGER`. */
 const TOKEN_DIGITS = 16;
-/** Characters of the stream's id in a token: 48 bits where the id is random base64url. */
-const OWNER_LENGTH = 8;
+/**
+ * A letter keeps what follows from being a number: to a program that knows the reference's tokens (`y-durable-streams`)
+ * what stands behind an underscore is one, and it adds 1 to it.
+ */
+const MARK = '_s';
+/** Characters of the stream's id in a token: 42 bits where the id is random base64url. */
+const OWNER_LENGTH = 7;
 const OWNER = /^[A-Za-z0-9_-]+$/;
-const UNDERSCORE = 0x5f;
 
 /**
  * What the reference implementation calls the beginning of every stream. Its conformance suite writes this token
@@ -44,7 +48,7 @@ export interface OffsetOwner {
 /** The token of an offset of the stream with this id; without an id the form that belongs to no stream. */
 export function formatOffset(offset: number, streamId: string | undefined): string {
   const digits = String(offset).padStart(TOKEN_DIGITS, '0');
-  return streamId === undefined ? digits : `${digits}_${streamId.slice(0, OWNER_LENGTH)}`;
+  return streamId === undefined ? digits : digits + MARK + streamId.slice(0, OWNER_LENGTH);
 }
 
 /** What a token that a server gave out says. Throws `INVALID_OFFSET` for anything else, sentinels too. */
@@ -52,10 +56,10 @@ export function parseOffset(token: string): OffsetToken {
   let owner: string | undefined;
   if (token.length !== TOKEN_DIGITS) {
     if (token === REFERENCE_ZERO) return ZERO;
-    if (token.length !== TOKEN_DIGITS + 1 + OWNER_LENGTH || token.charCodeAt(TOKEN_DIGITS) !== UNDERSCORE) {
+    if (token.length !== TOKEN_DIGITS + MARK.length + OWNER_LENGTH || !token.startsWith(MARK, TOKEN_DIGITS)) {
       throw invalidOffset();
     }
-    owner = token.slice(TOKEN_DIGITS + 1);
+    owner = token.slice(TOKEN_DIGITS + MARK.length);
     if (!OWNER.test(owner)) throw invalidOffset();
   }
   let offset = 0;

@@ -103,16 +103,16 @@ describe('base64 events', () => {
 });
 
 describe('formatSseControl', () => {
-  const offset = '0000000000000042_abcdefgh';
+  const offset = '0000000000000042_sabcdefg';
   const read = (event: string) => JSON.parse(readEvents(bytes(event))[0]?.data ?? '');
 
   test('says where the reader is', () => {
     expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: false, closed: false }))).toEqual({
-      streamNextOffset: '0000000000000042_abcdefgh',
+      streamNextOffset: '0000000000000042_sabcdefg',
       streamCursor: '7',
     });
     expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: true, closed: false }))).toEqual({
-      streamNextOffset: '0000000000000042_abcdefgh',
+      streamNextOffset: '0000000000000042_sabcdefg',
       streamCursor: '7',
       upToDate: true,
     });
@@ -120,7 +120,7 @@ describe('formatSseControl', () => {
 
   test('has no cursor once the stream is closed', () => {
     expect(read(formatSseControl({ nextOffset: offset, cursor: '7', upToDate: true, closed: true }))).toEqual({
-      streamNextOffset: '0000000000000042_abcdefgh',
+      streamNextOffset: '0000000000000042_sabcdefg',
       upToDate: true,
       streamClosed: true,
     });
