@@ -6,7 +6,7 @@ import type { Append, Appended } from '../log/store.js';
 import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
-import { readBody } from './body.js';
+import { withBody } from './body.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { asksFirst } from './expectation.js';
 import type { StreamRoute } from './route.js';
@@ -16,26 +16,27 @@ export const append: StreamHandler = async (exchange) => {
   const { req, res, route, context, base } = exchange;
   const request = parseAppend(req);
   if (asksFirst(req)) await checkBeforeBody(exchange, request);
-  const body = await readBody(req, context.limits.bodyBytesMax);
-  // Without a body its type is nobody's concern (section 5.2).
-  if (body.length > 0) {
-    const contentType = parseContentType(req.headers['content-type']);
-    if (contentType === undefined) {
-      throw new MillraceError('INVALID_HEADER', "The header Content-Type is missing: send the stream's type.", {
-        header: 'Content-Type',
-      });
+  await withBody(exchange, async (body) => {
+    // Without a body its type is nobody's concern (section 5.2).
+    if (body.length > 0) {
+      const contentType = parseContentType(req.headers['content-type']);
+      if (contentType === undefined) {
+        throw new MillraceError('INVALID_HEADER', "The header Content-Type is missing: send the stream's type.", {
+          header: 'Content-Type',
+        });
+      }
+      request.contentType = contentType;
+      request.data = body;
+      if (isJsonType(contentType)) request.data = await jsonLines(exchange, body);
     }
-    request.contentType = contentType;
-    request.data = body;
-    if (isJsonType(contentType)) request.data = await jsonLines(exchange, body);
-  }
-  const appended = await context.store.append(route.stream, request);
-  // With a producer, 204 says that nothing new was appended (section 5.2.1).
-  const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
-  const fields = appendedFields(base, appended);
-  if (status === 200) fields.push('Content-Length', '0');
-  res.writeHead(status, fields);
-  res.end();
+    const appended = await context.store.append(route.stream, request);
+    // With a producer, 204 says that nothing new was appended (section 5.2.1).
+    const status = request.producer !== undefined && body.length > 0 && !appended.duplicate ? 200 : 204;
+    const fields = appendedFields(base, appended);
+    if (status === 200) fields.push('Content-Length', '0');
+    res.writeHead(status, fields);
+    res.end();
+  });
 };
 
 type AppendRequest = { -readonly [K in keyof Append]: Append[K] };

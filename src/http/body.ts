@@ -1,46 +1,173 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
+import { clientAddress } from './client-address.js';
+import type { Exchange } from './context.js';
+import { type Intake, SMALL_BYTES } from './intake-budget.js';
 
 const EMPTY = Buffer.alloc(0);
 
 /**
- * The whole body of a request. Listeners rather than an iterator: this is the way of every small append.
- * Errors: `CONTENT_ENCODING_UNSUPPORTED`, `BODY_TOO_LARGE`, `INVALID_REQUEST` (somebody else has read it), `ABORTED` (the client went away).
+ * Does something with the whole body of a request. Until that is done the body counts against the budget for what is on
+ * its way in.
+ * Errors: `CONTENT_ENCODING_UNSUPPORTED`, `BODY_TOO_LARGE`, `INVALID_REQUEST` (somebody else has read it), `ABORTED`
+ * (the client went away), `INTAKE_BUSY`, `REQUEST_TIMEOUT`, and those of `use`.
  */
-export function readBody(req: IncomingMessage, bytesMax: number): Promise<Buffer> {
+export async function withBody<T>(
+  exchange: Exchange,
+  use: (body: Buffer) => T | Promise<T>,
+  bytesMax: number = exchange.context.limits.bodyBytesMax,
+): Promise<T> {
+  const body = await readBody(exchange, bytesMax);
+  try {
+    return await use(body);
+  } finally {
+    const intake = intakes.get(body);
+    if (intake === undefined) exchange.context.intake.giveWhole(body.length);
+    else intake.close();
+  }
+}
+
+/** Bodies that have an intake of their own. */
+const intakes = new WeakMap<Buffer, Intake>();
+
+/** Listeners rather than an iterator: this is the way of every small append. */
+function readBody(exchange: Exchange, bytesMax: number): Promise<Buffer> {
+  const { req, context } = exchange;
+  const declared = declaredLength(req);
   try {
     checkContentEncoding(req);
+    if (declared !== undefined && declared > bytesMax) throw bodyTooLarge(bytesMax);
+    if (req.readableEnded) {
+      throw new MillraceError(
+        'INVALID_REQUEST',
+        'The body was read before it got here: mount Millrace before body parsers.',
+      );
+    }
   } catch (error) {
     return Promise.reject(error);
   }
-  const declared = req.headers['content-length'];
-  if (declared !== undefined && Number(declared) > bytesMax) return Promise.reject(bodyTooLarge(bytesMax));
-  if (req.readableEnded) {
-    return Promise.reject(
-      new MillraceError('INVALID_REQUEST', 'The body was read before it got here: mount Millrace before body parsers.'),
-    );
-  }
   return new Promise((resolve, reject) => {
-    let only: Buffer = EMPTY;
-    let chunks: Buffer[] | undefined;
-    let size = 0;
+    /** A small body mostly comes in one piece. Others are gathered. */
+    let whole: Buffer = EMPTY;
+    let gathered: GatheredBody | undefined;
+    let ended = false;
     req.on('data', (chunk: Buffer) => {
-      size += chunk.length;
-      if (size > bytesMax) {
-        // What else comes is thrown away: a client that is still sending would not see an answer on a cut connection.
-        req.removeAllListeners('data');
-        req.resume();
-        reject(bodyTooLarge(bytesMax));
-      } else if (size === chunk.length) only = chunk;
-      else if (chunks === undefined) chunks = [only, chunk];
-      else chunks.push(chunk);
+      if (gathered === undefined) {
+        if (chunk.length === declared && context.intake.takeWhole(chunk.length)) {
+          whole = chunk;
+          return;
+        }
+        gathered = new GatheredBody(exchange, declared, bytesMax, (error) => {
+          // What else comes is thrown away: a client that is still sending would not see an answer on a cut connection.
+          req.removeAllListeners('data');
+          req.resume();
+          reject(error);
+        });
+      }
+      gathered.add(chunk);
     });
-    req.on('end', () => resolve(chunks === undefined ? only : Buffer.concat(chunks, size)));
+    req.on('end', () => {
+      ended = true;
+      resolve(gathered === undefined ? whole : gathered.end());
+    });
     // Node tells of an early end by this alone where nobody listens for errors.
     req.on('close', () => {
-      if (!req.complete) reject(aborted());
+      if (ended) return;
+      gathered?.drop();
+      context.intake.giveWhole(whole.length);
+      reject(aborted());
     });
   });
+}
+
+/** A body that comes in many pieces, or has to wait for room. */
+class GatheredBody {
+  readonly #bytesMax: number;
+  readonly #intake: Intake;
+  readonly #onFailed: (error: MillraceError) => void;
+  /** Where the body's length is known it goes to its place at once. */
+  readonly #whole: Buffer | undefined;
+  readonly #pieces: Buffer[] = [];
+  /** Small pieces together: each of its own would take more memory than what it holds. */
+  #block = EMPTY;
+  #blockBytes = 0;
+  #size = 0;
+  #over = false;
+
+  constructor(
+    { req, context }: Exchange,
+    declared: number | undefined,
+    bytesMax: number,
+    onFailed: (error: MillraceError) => void,
+  ) {
+    this.#bytesMax = bytesMax;
+    this.#onFailed = onFailed;
+    this.#intake = context.intake.open(
+      {
+        onFull: (full) => void (full ? req.pause() : req.resume()),
+        onRefused: (error) => this.#fail(error),
+      },
+      clientAddress(req.socket),
+    );
+    if (declared === undefined) return;
+    this.#intake.expect(declared);
+    // Memory that nobody has written to costs nothing yet.
+    this.#whole = Buffer.allocUnsafeSlow(declared);
+  }
+
+  add(chunk: Buffer): void {
+    if (this.#over) return;
+    if (this.#size + chunk.length > this.#bytesMax) {
+      this.#fail(bodyTooLarge(this.#bytesMax));
+      return;
+    }
+    if (this.#whole !== undefined) this.#whole.set(chunk, this.#size);
+    else this.#gather(chunk);
+    this.#size += chunk.length;
+    this.#intake.take(chunk.length);
+  }
+
+  end(): Buffer {
+    this.#over = true;
+    const body = this.#whole ?? Buffer.concat([...this.#pieces, this.#block.subarray(0, this.#blockBytes)], this.#size);
+    if (body.length === 0) this.#intake.close();
+    else intakes.set(body, this.#intake);
+    return body;
+  }
+
+  drop(): void {
+    this.#over = true;
+    this.#pieces.length = 0;
+    this.#intake.close();
+  }
+
+  #gather(chunk: Buffer): void {
+    if (chunk.length > SMALL_BYTES / 4) {
+      if (this.#blockBytes > 0) this.#pieces.push(this.#block.subarray(0, this.#blockBytes));
+      this.#pieces.push(chunk);
+      this.#block = EMPTY;
+      this.#blockBytes = 0;
+      return;
+    }
+    if (this.#blockBytes + chunk.length > this.#block.length) {
+      if (this.#blockBytes > 0) this.#pieces.push(this.#block.subarray(0, this.#blockBytes));
+      this.#block = Buffer.allocUnsafeSlow(this.#size === 0 ? SMALL_BYTES / 4 : SMALL_BYTES);
+      this.#blockBytes = 0;
+    }
+    this.#block.set(chunk, this.#blockBytes);
+    this.#blockBytes += chunk.length;
+  }
+
+  #fail(error: MillraceError): void {
+    if (this.#over) return;
+    this.drop();
+    this.#onFailed(error);
+  }
+}
+
+function declaredLength(req: IncomingMessage): number | undefined {
+  const declared = req.headers['content-length'];
+  return declared === undefined ? undefined : Number(declared);
 }
 
 /**

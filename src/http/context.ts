@@ -4,6 +4,7 @@ import type { Hub } from '../hub/index.js';
 import type { AppendSession, Store } from '../log/index.js';
 import type { SubscriptionManager } from '../subscriptions/index.js';
 import type { Heartbeat } from './heartbeat.js';
+import type { IntakeBudget } from './intake-budget.js';
 import type { HttpLimits } from './limits.js';
 import type { OriginCheck } from './origin-check.js';
 import type { MillraceRoute, Route, StreamRoute, SubscriptionRoute } from './route.js';
@@ -43,6 +44,8 @@ export interface HttpContext {
   readonly subscriptions: SubscriptionManager | undefined;
   /** Behind `/-/events` and `/-/publish`; undefined where the server has none. */
   readonly hub: Hub | undefined;
+  /** For all that is on its way in. */
+  readonly intake: IntakeBudget;
   /** The appenders of now. */
   readonly sessions: Set<AppendSession>;
   readonly heartbeat: Heartbeat;

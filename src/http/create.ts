@@ -5,14 +5,15 @@ import type { CreateOptions, ForkPoint, Store, StreamInfo } from '../log/store.j
 import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifetime } from '../wire/headers.js';
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { type OffsetToken, offsetIn } from '../wire/offset.js';
-import { readBody } from './body.js';
+import { withBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
 import { requestOrigin, requestTarget } from './request-target.js';
 import { publicStreamPath } from './route.js';
 import { positionFields } from './stream-fields.js';
 
 /** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
-export const create: StreamHandler = async ({ req, res, route, context, base }) => {
+export const create: StreamHandler = async (exchange) => {
+  const { req, res, route, context, base } = exchange;
   const { headers } = req;
   const contentType = parseContentType(headers['content-type']);
   const options: { -readonly [K in keyof CreateOptions]: CreateOptions[K] } = parseLifetime(headers);
@@ -20,12 +21,13 @@ export const create: StreamHandler = async ({ req, res, route, context, base }) 
   if (parseClosed(header(req, 'stream-closed'))) options.closed = true;
   const forkHeaders = parseFork(headers);
   if (forkHeaders !== undefined) options.fork = await forkPoint(forkHeaders, context);
-  const body = await readBody(req, context.limits.bodyBytesMax);
-  if (body.length > 0) {
-    const json = contentType === undefined ? await forksJson(context, options.fork) : isJsonType(contentType);
-    options.data = json ? encodeJsonLines(body).data : body;
-  }
-  const { created, info } = await context.store.create(route.stream, options);
+  const { created, info } = await withBody(exchange, async (body) => {
+    if (body.length > 0) {
+      const json = contentType === undefined ? await forksJson(context, options.fork) : isJsonType(contentType);
+      options.data = json ? encodeJsonLines(body).data : body;
+    }
+    return context.store.create(route.stream, options);
+  });
   const fields = [
     ...base,
     'Content-Type',

@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.js';
 import type { Hub, Pattern } from '../hub/index.js';
 import type { SseLabel } from '../wire/events.js';
-import { readBody } from './body.js';
+import { withBody } from './body.js';
 import type { HttpContext, MillraceHandler } from './context.js';
 import { serveEvents } from './events-sse.js';
 import { serveEventSocket } from './events-websocket.js';
@@ -59,8 +59,7 @@ export const publish: MillraceHandler = async (exchange) => {
   const hub = requireHub(context);
   const channels = route.query.getAll('channel');
   if (channels.length === 0 || channels.length > CHANNELS_PER_REQUEST_MAX) throw channelsMissing();
-  const body = await readBody(req, context.limits.bodyBytesMax);
-  await hub.publish(channels, messageOf(body, req.headers['content-type']));
+  await withBody(exchange, (body) => hub.publish(channels, messageOf(body, req.headers['content-type'])));
   res.writeHead(204, [...base]).end();
 };
 

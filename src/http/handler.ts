@@ -10,6 +10,7 @@ import { baseFields } from './base-fields.js';
 import { type HttpContext, type Live, type Log, SILENT } from './context.js';
 import { dispatch } from './dispatch.js';
 import { createHeartbeat } from './heartbeat.js';
+import { IntakeBudget } from './intake-budget.js';
 import { type HttpLimits, httpLimits } from './limits.js';
 import { createOriginCheck, type OriginCheck, type OriginCheckOptions } from './origin-check.js';
 import { Pipeline } from './pipeline.js';
@@ -111,6 +112,7 @@ export function createHandler(options: HandlerOptions): Handler {
     subscriptions:
       options.subscriptions === false ? undefined : new SubscriptionManager({ ...options.subscriptions, store, log }),
     hub: options.hub,
+    intake: new IntakeBudget(limits),
     sessions: new Set(),
     heartbeat: createHeartbeat(limits.heartbeatIntervalMs),
     get draining() {

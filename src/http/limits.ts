@@ -22,6 +22,22 @@ export interface HttpLimits {
   /** Bytes of one appender that are accepted and not yet committed; its socket is paused while there are more. */
   readonly appendBufferBytes: number;
   /**
+   * Bytes that are on their way in, of all clients together: bodies and messages that are not whole yet, and all that is
+   * not committed. Beyond it connections are not read until there is room: small ones go on while large ones wait.
+   */
+  readonly intakeBytesMax: number;
+  /**
+   * The same of one address, without small bodies and messages. For addresses of this machine there is no such limit: a
+   * proxy beside the server has all its clients there.
+   */
+  readonly intakeBytesPerAddressMax: number;
+  /** Bodies and messages that wait for room at one time: `INTAKE_BUSY` beyond it. */
+  readonly intakeWaitersMax: number;
+  /** How long one of them may wait: `INTAKE_BUSY` beyond it. */
+  readonly intakeWaitMs: number;
+  /** While others wait: how long one may take for 64 KiB; `REQUEST_TIMEOUT` beyond it. */
+  readonly intakeStallMs: number;
+  /**
    * How often a live connection gets a sign of life (SSE a comment, a WebSocket a ping, everything else TCP keepalive),
    * and how long an appender that answers pings may take.
    */
@@ -51,6 +67,11 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   sseRetryMs: 1_000,
   frameBytesMax: 16 * 1024 * 1024,
   appendBufferBytes: 4 * 1024 * 1024,
+  intakeBytesMax: 64 * 1024 * 1024,
+  intakeBytesPerAddressMax: 32 * 1024 * 1024,
+  intakeWaitersMax: 1_000,
+  intakeWaitMs: 10_000,
+  intakeStallMs: 10_000,
   heartbeatIntervalMs: 10_000,
   resumeGraceMs: 10_000,
   followersMax: 100_000,

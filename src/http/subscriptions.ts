@@ -14,7 +14,7 @@ import {
   type WorkReport,
 } from '../subscriptions/index.js';
 import { parseOffset } from '../wire/offset.js';
-import { readBody } from './body.js';
+import { withBody } from './body.js';
 import type { Exchange, SubscriptionHandler } from './context.js';
 import { asksFirst } from './expectation.js';
 import { lingerFor, toProblem } from './problem.js';
@@ -23,6 +23,8 @@ import { requireMethod, sendJson } from './respond.js';
 import { publicStreamPath, type SubscriptionRoute } from './route.js';
 import { refusalFields } from './stream-fields.js';
 
+/** Largest body of a request about subscriptions: it becomes objects in one go. */
+export const SUBSCRIPTION_BYTES_MAX = 256 * 1024;
 /** Longest id of a subscription. */
 export const SUBSCRIPTION_ID_LENGTH_MAX = 256;
 /** Longest description. */
@@ -249,8 +251,11 @@ function optionalText(body: Readonly<Record<string, unknown>>, name: string, len
   throw invalid(`${name} must be text of at most ${lengthMax} characters`);
 }
 
-async function readObject(exchange: SubscriptionExchange): Promise<Readonly<Record<string, unknown>>> {
-  const body = await readBody(exchange.req, exchange.context.limits.bodyBytesMax);
+function readObject(exchange: SubscriptionExchange): Promise<Readonly<Record<string, unknown>>> {
+  return withBody(exchange, parseObject, SUBSCRIPTION_BYTES_MAX);
+}
+
+function parseObject(body: Buffer): Readonly<Record<string, unknown>> {
   let value: unknown;
   try {
     value = JSON.parse(body.toString('utf8'));
