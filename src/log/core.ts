@@ -75,6 +75,7 @@ export class Core {
     this.failed = new Promise((resolve) => {
       this.#resolveFailed = resolve;
     });
+    medium.onFileChanged = (stream) => this.fileChanged(stream);
     medium.onFailure = (error) => this.commits.fail(storeFailed(error));
   }
 

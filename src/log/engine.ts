@@ -36,6 +36,10 @@ export class Engine implements Store {
     return this.#core.failure;
   }
 
+  get losses(): number | undefined {
+    return this.#core.medium.losses;
+  }
+
   get failed(): Promise<Error> {
     return this.#core.failed;
   }

@@ -2,7 +2,9 @@ export { PRODUCER_ID_LENGTH_MAX, STREAM_SEQ_LENGTH_MAX } from './append.js';
 export { COMMIT_BYTES_MAX } from './commit.js';
 export { DIRTY_STREAMS_MAX, FLUSH_INTERVAL_MS } from './file/file-medium.js';
 export { createFileStore, type FileStoreOptions, STREAMS_IN_MEMORY_MAX } from './file/file-store.js';
+export { GUARD_INTERVAL_MS } from './file/guard.js';
 export { JOURNAL_BYTES_MAX, JOURNAL_SEGMENT_BYTES } from './file/journal.js';
+export { type Loss, lossError } from './file/losses.js';
 export { OPEN_FILES_MAX } from './file/open-files.js';
 export {
   APPEND_BYTES_MAX,

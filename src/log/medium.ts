@@ -45,6 +45,12 @@ export interface Medium {
   /** A stream leaves memory. */
   evicted(stream: Stream): void;
 
+  /** How many losses of acknowledged bytes are kept somewhere, for an operator; absent where that cannot be. */
+  readonly losses?: number;
+
+  /** Called when others changed the bytes of a stream. */
+  onFileChanged: ((stream: Stream) => void) | undefined;
+
   /** Called when something failed in the background, for good. */
   onFailure: ((error: Error) => void) | undefined;
 

@@ -28,6 +28,7 @@ class MemoryMedium implements Medium {
   /** `#paths` in order; made when asked for, and kept until a stream comes or goes. */
   #sorted: string[] | undefined;
   onFailure: ((error: Error) => void) | undefined;
+  onFileChanged: ((stream: Stream) => void) | undefined;
 
   load(): undefined {}
 

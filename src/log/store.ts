@@ -70,6 +70,12 @@ export interface Store {
   /** Resolves with the cause when the store fails for good: stop serving, exit non-zero. Never rejects. */
   readonly failed: Promise<Error>;
 
+  /**
+   * How often others took acknowledged bytes out of a stream's file, and the bytes were kept beside it for an operator to
+   * look at. Absent, or undefined, where that cannot be.
+   */
+  readonly losses?: number | undefined;
+
   /** Commits what was accepted, refuses the rest with `STORE_CLOSED`, and frees everything. */
   close(): Promise<void>;
 }

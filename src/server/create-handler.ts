@@ -11,6 +11,7 @@ import {
 import { httpLimits } from '../http/limits.js';
 import { Pipeline } from '../http/pipeline.js';
 import { createFileStore, type FileStoreOptions, type Store } from '../log/index.js';
+import { logLosses } from './log-losses.js';
 
 /** Options of {@link createHandler} with a root in place of a store. */
 export interface RootHandlerOptions extends Omit<HandlerOptions, 'store'> {
@@ -40,7 +41,7 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
   const { root, files, ...rest } = options;
   checkHandlerOptions(rest);
   const originCheck = originCheckOf(rest);
-  const ready = createFileStore({ createRoot: true, ...files, root });
+  const ready = createFileStore({ createRoot: true, onLoss: logLosses(rest.log), ...files, root });
   const opened = ready.then((store) => overStore({ ...rest, store }));
   let handler: Handler | undefined;
   opened.then(

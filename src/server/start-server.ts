@@ -5,6 +5,7 @@ import { createHub, type Hub } from '../hub/index.js';
 import { createFileStore, createMemoryStore, type Store } from '../log/index.js';
 import { type CheckedConfig, checkConfig, type ServerConfig } from './config.js';
 import { isLoopbackAddress, listen } from './listen.js';
+import { logLosses } from './log-losses.js';
 
 /** Options of {@link startServer}. */
 export interface ServerOptions extends ServerConfig {
@@ -39,7 +40,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
   const { signal } = options;
   signal?.throwIfAborted();
   const hub = openHub(config.hub, options.log);
-  const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root);
+  const store = config.root === undefined ? createMemoryStore() : await openRoot(config.root, options.log);
   let made: Handler | undefined;
   // A hub that is closed connects no more: that ends the wait for its broker.
   const giveUp = () => void hub.close();
@@ -110,9 +111,9 @@ function openHub(url: string, log: Log | undefined): Hub {
  * Makes the root where there is none, but not the directories above it: a disk that is not mounted must not be taken
  * for an empty one. What else is wrong with it the store says.
  */
-async function openRoot(root: string): Promise<Store> {
+async function openRoot(root: string, log: Log | undefined): Promise<Store> {
   await mkdir(root).catch(() => undefined);
-  return createFileStore({ root });
+  return createFileStore({ root, onLoss: logLosses(log) });
 }
 
 async function stop(server: Server, handler: Handler, hub: Hub, store: Store, drainMs: number): Promise<void> {

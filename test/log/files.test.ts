@@ -14,7 +14,7 @@ import { appendFile, mkdtemp, rm, truncate } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { FILE_CHECK_MS } from '../../src/log/file/file-storage.js';
+import { FILE_NAME_CHECK_MS } from '../../src/log/file/file-storage.js';
 import { createFileStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
 
 let root: string;
@@ -50,7 +50,7 @@ async function reopen(options: Partial<FileStoreOptions> = {}): Promise<void> {
 
 /** The store looks at a file again when it has not for this long. */
 async function untilItLooksAgain(): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, FILE_CHECK_MS + 20));
+  await new Promise((resolve) => setTimeout(resolve, FILE_NAME_CHECK_MS + 20));
 }
 
 describe('a stream', () => {
@@ -83,8 +83,8 @@ describe('a stream', () => {
     const kept = readdirSync(join(root, '.millrace'), { recursive: true, withFileTypes: true }).filter((entry) =>
       entry.isFile(),
     );
-    expect(kept.map(({ name }) => name).filter((name) => !/\.journal$|^journal\.json$|^lock$/.test(name))).toEqual([]);
-    expect(readdirSync(root)).toEqual(['.millrace']);
+    expect(kept.map(({ name }) => name).filter((name) => !/\.journal$|^journal\.json$/.test(name))).toEqual([]);
+    expect(readdirSync(root)).toEqual(['.millrace', '.millrace.lock']);
   });
 });
 
@@ -103,7 +103,7 @@ describe('a name that begins with a dot', () => {
       expect(await contents(path)).toBe(path);
     }
     expect(readdirSync(root).sort()).toEqual([
-      ...['%2Ehidden', '%2Emillrace', '%2Emillrace%2Flock', '.hidden', '.millrace', 'doc'],
+      ...['%2Ehidden', '%2Emillrace', '%2Emillrace%2Flock', '.hidden', '.millrace', '.millrace.lock', 'doc'],
     ]);
     expect(readFileSync(join(root, '.hidden'), 'utf8')).toBe('by hand');
     expect(readFileSync(join(root, 'doc/%2Eupdates'), 'utf8')).toBe('doc/.updates');

@@ -380,7 +380,7 @@ function statOf(node: File | Directory): FileStat {
   const size = node instanceof File ? node.data.length : 0;
   // A time that tells every change, as the kernel's does when nothing is too fast for it.
   const mtimeMs = node instanceof Directory ? node.changes : 0;
-  return { kind, size, dev: 1, ino, birthtimeMs, mtimeMs };
+  return { kind, size, dev: 1, ino, birthtimeMs, mtimeMs, nlink: 1 };
 }
 
 function turn(): Promise<void> {

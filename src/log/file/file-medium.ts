@@ -3,10 +3,12 @@ import { Stream, type StreamIdentity } from '../stream.js';
 import { diskError } from './disk-error.js';
 import { codeOf, removeFile } from './file-system.js';
 import { Flush } from './flush.js';
+import { GUARD_INTERVAL_MS, type Guard } from './guard.js';
 import type { Journal } from './journal.js';
 import type { StreamNames } from './journal-batch.js';
 import { Listing } from './listing.js';
 import { type FileParts, loadStream, makeStorage, storageOf } from './loading.js';
+import type { Losses } from './losses.js';
 
 /** When that many streams have something to be flushed, they are. */
 export const DIRTY_STREAMS_MAX = 4096;
@@ -36,15 +38,21 @@ export class FileMedium implements Medium {
   readonly #recovered: Map<string, Stream>;
   readonly #timer: NodeJS.Timeout;
   readonly #unlock: () => void;
+  readonly #guard: Guard;
+  readonly #losses: Losses;
+  readonly #guardTimer: NodeJS.Timeout;
   /** From the journaling of a batch until all of it is applied. */
   #committing = false;
   #flushDue = false;
   #rotating: Promise<void> | undefined;
   onFailure: ((error: Error) => void) | undefined;
+  onFileChanged: ((stream: Stream) => void) | undefined;
 
   constructor(
     parts: FileParts,
     journal: Journal,
+    guard: Guard,
+    losses: Losses,
     recovered: Map<string, Stream>,
     options: FileMediumOptions,
     unlock: () => void,
@@ -54,13 +62,18 @@ export class FileMedium implements Medium {
     this.#recovered = recovered;
     this.#dirtyStreamsMax = options.dirtyStreamsMax;
     this.#unlock = unlock;
+    this.#guard = guard;
+    this.#losses = losses;
+    losses.segmentFiles = () => journal.segmentFiles;
     this.#listing = new Listing(parts);
-    this.#flush = new Flush(parts.fs, parts.layout, journal, parts.metadata, parts.places);
+    this.#flush = new Flush(parts, journal, guard, losses);
     this.#flush.onFailure = (error) => this.onFailure?.(error);
+    this.#flush.onFileChanged = (stream) => this.#fileChanged(stream);
     journal.onFull = () => this.#flush.start();
     journal.onExhausted = () => this.#flush.free();
     for (const stream of recovered.values()) this.#flush.mark(stream);
     this.#timer = setInterval(() => this.#flushNow(), options.flushIntervalMs).unref();
+    this.#guardTimer = setInterval(() => this.#checkOwn(), GUARD_INTERVAL_MS).unref();
     // What was replayed: once it is flushed, its segments are free.
     this.#flush.start();
   }
@@ -150,8 +163,14 @@ export class FileMedium implements Medium {
     return this.#listing.expiring(limit);
   }
 
+  get losses(): number {
+    return this.#losses.count;
+  }
+
   evicted(stream: Stream): void {
     const storage = storageOf(stream);
+    // Not all of it is on the disk, so it does not leave for want of room: its file was changed by others.
+    if (storage.isDirty) this.#lookAfter(stream);
     storage.close();
     this.#flush.unmark(stream);
     if (!storage.metadataDirty || storage.file === undefined) return;
@@ -174,11 +193,14 @@ export class FileMedium implements Medium {
 
   async close(failed: boolean): Promise<void> {
     clearInterval(this.#timer);
+    clearInterval(this.#guardTimer);
     await this.#rotating;
     let flushed = false;
     try {
       if (failed) {
         await this.#flush.stop();
+        // The journal that has it all is gone.
+        if (this.#guard.isBroken) await this.#flush.syncBytes();
       } else {
         await this.#flush.finish();
         flushed = true;
@@ -195,6 +217,32 @@ export class FileMedium implements Medium {
     }
   }
 
+  /** What the journal has of a stream must not go with the journal, unless it is in the file that has the name. */
+  #lookAfter(stream: Stream): void {
+    const storage = storageOf(stream);
+    const { path, id, start, tail } = stream;
+    if (storage.file === undefined || tail <= storage.lostTail) return;
+    storage.lostTail = tail;
+    this.#losses.add({ path, id, place: { file: storage.file, start }, lsn: this.#journal.lastLsn, tail });
+  }
+
+  /** The flush found that a stream's file is not what it was. */
+  #fileChanged(stream: Stream): void {
+    this.#lookAfter(stream);
+    storageOf(stream).recheck();
+    this.onFileChanged?.(stream);
+  }
+
+  #checkOwn(): void {
+    try {
+      this.#guard.check();
+      this.#journal.checkFiles();
+    } catch (error) {
+      clearInterval(this.#guardTimer);
+      this.onFailure?.(error as Error);
+    }
+  }
+
   /** Flushes all that is in the journal. */
   #flushNow(): void {
     if (this.#committing) {
@@ -205,7 +253,7 @@ export class FileMedium implements Medium {
       .rotate()
       .catch((error) => {
         // No room for a further segment now: the next round tries again. Anything else is for good.
-        if (codeOf(error) === undefined) this.onFailure?.(error);
+        if (codeOf(error) === undefined || codeOf(error) === 'STORE_FAILED') this.onFailure?.(error);
       })
       .finally(() => {
         this.#rotating = undefined;

@@ -9,8 +9,13 @@ import type { StreamName } from './record.js';
 const LARGE_BYTES = 256 * 1024;
 /** Reads up to this size are done at once: the kernel most likely has the bytes. */
 const SMALL_READ_BYTES = 4 * 1024;
-/** How long it may take to notice that a file was removed, replaced or changed by others before it is written to. */
-export const FILE_CHECK_MS = 500;
+/**
+ * How long an append may take to notice that its file was removed, replaced, cut or made longer. (Asking costs as much as
+ * a small write.) What is appended meanwhile is looked after by the flush.
+ */
+export const FILE_CHECK_MS = 50;
+/** The same for a file that was moved, by its name or with a directory above it. */
+export const FILE_NAME_CHECK_MS = 500;
 
 /** The file of one stream. Knows how long it must be, and notices when it is not. */
 export class FileStorage implements StreamStorage {
@@ -26,6 +31,9 @@ export class FileStorage implements StreamStorage {
   size = 0;
   #identity: { readonly dev: number; readonly ino: number } | undefined;
   #checkedAtMs = Number.NEGATIVE_INFINITY;
+  #nameCheckedAtMs = Number.NEGATIVE_INFINITY;
+  /** Its length is between two truths. */
+  #growing = false;
   /** Bytes were written that no sync has covered. */
   dataDirty = false;
   /** The metadata file does not say what is true now. */
@@ -36,6 +44,8 @@ export class FileStorage implements StreamStorage {
   flushing = false;
   /** The newest journal record that changed it. */
   lsn = 0;
+  /** Bytes up to this offset were taken out of its file by others, and looked after. */
+  lostTail = 0;
 
   constructor(fs: FileSystem, files: OpenFiles, path: string, id: string) {
     this.#fs = fs;
@@ -59,7 +69,7 @@ export class FileStorage implements StreamStorage {
   /** Appends at `position`, which must be its end. */
   write(position: number, data: Uint8Array): Promise<void> | undefined {
     try {
-      const file = this.#writable(performance.now());
+      const file = this.#checked('write');
       if (data.length >= LARGE_BYTES) return this.#writeLarge(file, position, data);
       writeAll(this.#fs, file.fd, data, position);
     } catch (error) {
@@ -74,7 +84,7 @@ export class FileStorage implements StreamStorage {
     let file: OpenFile;
     const into = Buffer.allocUnsafe(length);
     try {
-      file = this.#open();
+      file = this.#checked('read');
       if (length <= SMALL_READ_BYTES) {
         if (readAll(this.#fs, file.fd, into, position) < length) throw this.changed();
         return into;
@@ -85,11 +95,15 @@ export class FileStorage implements StreamStorage {
     return this.#readLarge(file, into, position);
   }
 
-  /** Makes its bytes durable where they are. A `MillraceError` where there is no such file any more; else final. */
+  /**
+   * Makes its bytes durable. `STREAM_FILE_CHANGED` where the file with its name does not have them any more; what fails
+   * else is final.
+   */
   async sync(): Promise<void> {
     let file: OpenFile;
     try {
-      file = this.#open();
+      this.recheck();
+      file = this.#checked('sync');
     } catch (error) {
       throw this.#explain(error);
     }
@@ -114,7 +128,7 @@ export class FileStorage implements StreamStorage {
     this.overflow = overflow;
     this.size = size;
     this.#identity = undefined;
-    this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+    this.recheck();
   }
 
   /** `STREAM_FILE_CHANGED`. */
@@ -124,6 +138,12 @@ export class FileStorage implements StreamStorage {
       'STREAM_FILE_CHANGED',
       `The file of ${this.#streamPath} was removed, replaced or changed by another program while the server used it. Try again: the stream is what the file now holds.`,
     );
+  }
+
+  /** Has it looked at before it is used again. */
+  recheck(): void {
+    this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+    this.#nameCheckedAtMs = Number.NEGATIVE_INFINITY;
   }
 
   close(): void {
@@ -138,28 +158,35 @@ export class FileStorage implements StreamStorage {
     return file;
   }
 
-  #writable(nowMs: number): OpenFile {
+  /**
+   * The file, open, and as it was left: nobody has removed it, put another one in its place or cut it; nor, unless it is
+   * only read, made it longer.
+   */
+  #checked(use: 'read' | 'write' | 'sync'): OpenFile {
     const file = this.#open();
-    if (nowMs - this.#checkedAtMs < FILE_CHECK_MS) return file;
-    const stat = this.#fs.stat(this.file as string);
-    if (stat === undefined || stat.ino !== file.ino || stat.dev !== file.dev || stat.size !== this.size) {
-      throw this.changed();
-    }
+    const nowMs = performance.now();
+    if (use === 'write' && nowMs - this.#checkedAtMs < FILE_CHECK_MS) return file;
+    const { size, nlink } = this.#fs.fstat(file.fd);
+    if (nlink === 0) throw this.changed();
+    if (!this.#growing && (use === 'read' ? size < this.size : size !== this.size)) throw this.changed();
     this.#checkedAtMs = nowMs;
+    if (nowMs - this.#nameCheckedAtMs < FILE_NAME_CHECK_MS) return file;
+    const named = this.#fs.stat(this.file as string);
+    if (named === undefined || named.ino !== file.ino || named.dev !== file.dev) throw this.changed();
+    this.#nameCheckedAtMs = nowMs;
     return file;
   }
 
   async #writeLarge(file: OpenFile, position: number, data: Uint8Array): Promise<void> {
     this.size = position + data.length;
     this.dataDirty = true;
-    // The length on the disk is between two truths until it is done.
-    this.#checkedAtMs = Number.POSITIVE_INFINITY;
+    this.#growing = true;
     try {
       await this.#files.use(file, (fd) => writeAllLarge(this.#fs, fd, [data], position));
     } catch (error) {
       throw this.#explain(error);
     } finally {
-      this.#checkedAtMs = Number.NEGATIVE_INFINITY;
+      this.#growing = false;
       // A sync that came meanwhile has not covered all of it.
       this.dataDirty = true;
     }

@@ -8,10 +8,12 @@ import type { Durability, Store } from '../store.js';
 import { diskError } from './disk-error.js';
 import { DIRTY_STREAMS_MAX, FileMedium, FLUSH_INTERVAL_MS, streamNames } from './file-medium.js';
 import { codeOf, type FileSystem, makeDirectory, nodeFileSystem, syncDirectory } from './file-system.js';
+import { Guard } from './guard.js';
 import { JOURNAL_BYTES_MAX, JOURNAL_SEGMENT_BYTES, Journal } from './journal.js';
 import { Layout } from './layout.js';
 import type { FileParts } from './loading.js';
 import { lockRoot } from './lock.js';
+import { type Loss, Losses } from './losses.js';
 import { MetadataFiles } from './metadata.js';
 import { OPEN_FILES_MAX, OpenFiles } from './open-files.js';
 import { Places } from './places.js';
@@ -34,6 +36,11 @@ export interface FileStoreOptions extends StoreLimits {
   readonly flushIntervalMs?: number;
   /** How many data files are kept open. Default {@link OPEN_FILES_MAX}. */
   readonly openFilesMax?: number;
+  /**
+   * Told when others took acknowledged bytes out of a stream's file before they were flushed: they are kept in
+   * `.millrace/lost`. {@link lossError} makes a line for a log of it.
+   */
+  readonly onLoss?: (loss: Loss) => void;
   /** How many streams are kept in memory that nobody uses. Default {@link STREAMS_IN_MEMORY_MAX}. */
   readonly streamsInMemoryMax?: number;
 }
@@ -65,10 +72,13 @@ export async function openFileStore(
   checkSizes(options, segmentBytes, bytesMax);
   const root = prepareRoot(options.root, options.createRoot ?? false);
   const layout = new Layout(root);
-  await makeOwnDirectories(fs, layout);
-  const unlock = lockRoot(layout.lock, root);
+  const lock = lockRoot(layout.lock, root);
   const files = new OpenFiles(fs, positive('openFilesMax', options.openFilesMax ?? OPEN_FILES_MAX));
   try {
+    await makeOwnDirectories(fs, layout);
+    const guard = new Guard(fs, layout, lock);
+    const losses = new Losses(fs, layout, (loss) => options.onLoss?.(loss));
+    await losses.open();
     const parts: FileParts = {
       fs,
       layout,
@@ -76,18 +86,20 @@ export async function openFileStore(
       metadata: new MetadataFiles(fs, layout),
       places: new Places(fs, layout, files),
     };
-    const { streams, start } = await recover(parts);
+    const { streams, start } = await recover(parts, losses);
     const time = new StoreTime(clock, start.timeMs);
-    const journal = await Journal.open(fs, layout, { segmentBytes, bytesMax }, streamNames, start, time);
+    const journal = await Journal.open(fs, layout, guard, { segmentBytes, bytesMax }, streamNames, start, time);
     const medium = new FileMedium(
       parts,
       journal,
+      guard,
+      losses,
       streams,
       {
         dirtyStreamsMax: positive('dirtyStreamsMax', options.dirtyStreamsMax ?? DIRTY_STREAMS_MAX),
         flushIntervalMs: positive('flushIntervalMs', options.flushIntervalMs ?? FLUSH_INTERVAL_MS),
       },
-      unlock,
+      () => lock.release(),
     );
     const limits = storeLimits(options);
     return new Engine(medium, {
@@ -100,7 +112,7 @@ export async function openFileStore(
     });
   } catch (error) {
     files.close();
-    unlock();
+    lock.release();
     throw error;
   }
 }

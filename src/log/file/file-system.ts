@@ -11,6 +11,8 @@ export interface FileStat {
   readonly ino: number;
   readonly birthtimeMs: number;
   readonly mtimeMs: number;
+  /** How many names it has: none when it was removed, or another file was put in its place. */
+  readonly nlink: number;
 }
 
 export interface DirectoryEntry {
@@ -100,8 +102,8 @@ export const nodeFileSystem: FileSystem = {
 };
 
 function toFileStat(stat: fs.Stats): FileStat {
-  const { size, dev, ino, birthtimeMs, mtimeMs } = stat;
-  return { kind: kindOf(stat), size, dev, ino, birthtimeMs, mtimeMs };
+  const { size, dev, ino, birthtimeMs, mtimeMs, nlink } = stat;
+  return { kind: kindOf(stat), size, dev, ino, birthtimeMs, mtimeMs, nlink };
 }
 
 function kindOf(entry: fs.Stats | fs.Dirent): FileStat['kind'] {
@@ -144,6 +146,17 @@ export function readAll(fs: FileSystem, fd: number, into: Uint8Array, position: 
   let read = 0;
   while (read < into.length) {
     const count = fs.read(fd, into.subarray(read), position + read);
+    if (count === 0) break;
+    read += count;
+  }
+  return read;
+}
+
+/** As {@link readAll}, on another thread. */
+export async function readAllLarge(fs: FileSystem, fd: number, into: Uint8Array, position: number): Promise<number> {
+  let read = 0;
+  while (read < into.length) {
+    const count = await fs.readLarge(fd, read === 0 ? into : into.subarray(read), position + read);
     if (count === 0) break;
     read += count;
   }

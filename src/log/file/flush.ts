@@ -1,11 +1,14 @@
 import { constants } from 'node:fs';
-import { MillraceError } from '../../errors.js';
+import { isMillraceError, MillraceError } from '../../errors.js';
 import type { Stream, StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import type { FileStorage } from './file-storage.js';
 import { codeOf, type FileSystem, SyncError, syncDirectory } from './file-system.js';
+import type { Guard } from './guard.js';
 import type { Journal } from './journal.js';
 import type { Layout } from './layout.js';
+import type { FileParts } from './loading.js';
+import type { Losses } from './losses.js';
 import type { MetadataFiles } from './metadata.js';
 import type { Places } from './places.js';
 
@@ -33,6 +36,8 @@ export class Flush {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
   readonly #journal: Journal;
+  readonly #guard: Guard;
+  readonly #losses: Losses;
   readonly #metadata: MetadataFiles;
   readonly #places: Places;
   #dirty = new Set<Stream>();
@@ -45,11 +50,15 @@ export class Flush {
   #failure: Error | undefined;
   /** Something failed for good. */
   onFailure: (error: Error) => void = () => {};
+  /** A stream's file is not what it was: what the journal has of it must be looked after before it is freed. */
+  onFileChanged: (stream: Stream) => void = () => {};
 
-  constructor(fs: FileSystem, layout: Layout, journal: Journal, metadata: MetadataFiles, places: Places) {
+  constructor({ fs, layout, metadata, places }: FileParts, journal: Journal, guard: Guard, losses: Losses) {
     this.#fs = fs;
     this.#layout = layout;
     this.#journal = journal;
+    this.#guard = guard;
+    this.#losses = losses;
     this.#metadata = metadata;
     this.#places = places;
   }
@@ -100,6 +109,13 @@ export class Flush {
     this.#dirty = new Set();
   }
 
+  /** Makes the bytes of streams durable where that can be done, and nothing else. */
+  async syncBytes(): Promise<void> {
+    await inTurn(this.#dirty, async ({ storage }) => {
+      await (storage as FileStorage).sync().catch(() => {});
+    });
+  }
+
   /** Gives up: the journal has it all. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -117,7 +133,7 @@ export class Flush {
       this.#obstacle = undefined;
     } catch (error) {
       for (const stream of dirty) if (stream.storage.isDirty) this.#dirty.add(stream);
-      if (error instanceof MillraceError) {
+      if (error instanceof MillraceError && error.code !== 'STORE_FAILED') {
         this.#obstacle = error;
         if (!this.#stopped) this.#retry = setTimeout(() => this.start(), RETRY_MS).unref();
       } else {
@@ -135,31 +151,36 @@ export class Flush {
   async #flush(dirty: ReadonlySet<Stream>): Promise<void> {
     const flushed: Flushed[] = [];
     try {
+      // Nothing is put into a directory that others have put in the place of ours.
+      this.#guard.check();
       await inTurn(dirty, async (stream) => {
         const storage = stream.storage as FileStorage;
         storage.flushing = true;
         flushed.push(capture(stream, storage));
-        await this.#syncData(storage);
+        await this.#syncData(stream, storage);
       });
       await this.#syncDirectories();
       await inTurn(flushed, (each) => this.#writeMetadata(each));
       await this.#syncDirectories();
+      await this.#losses.settle();
     } catch (error) {
       for (const { storage, snapshot } of flushed) if (snapshot !== undefined) storage.metadataDirty = true;
-      throw error instanceof SyncError ? error : diskError(error, 'What is in the journal cannot be flushed');
+      if (error instanceof SyncError || (error instanceof MillraceError && error.code === 'STORE_FAILED')) throw error;
+      throw diskError(error, 'What is in the journal cannot be flushed');
     } finally {
       for (const { storage } of flushed) storage.flushing = false;
     }
   }
 
-  async #syncData(storage: FileStorage): Promise<void> {
+  async #syncData(stream: Stream, storage: FileStorage): Promise<void> {
     // Where it is deleted meanwhile, its names are gone, and the directories know.
     if (!storage.dataDirty || storage.file === undefined) return;
     try {
+      if (!storage.overflow) this.#places.checkParents(stream.path);
       await storage.sync();
     } catch (error) {
-      if (!(error instanceof MillraceError) || error.code !== 'STREAM_FILE_CHANGED') throw error;
-      // Others took the file away: there is nothing to make durable any more.
+      if (!isMillraceError(error, 'STREAM_FILE_CHANGED') && !isMillraceError(error, 'INVALID_PATH')) throw error;
+      this.onFileChanged(stream);
       storage.dataDirty = false;
     }
   }

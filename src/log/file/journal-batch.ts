@@ -1,7 +1,17 @@
 import type { Operation } from '../commit.js';
 import type { AppendStep, Step } from '../medium.js';
 import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
-import { type RecordFields, type RecordProducer, RecordType, recordBytes, type StreamName } from './record.js';
+import {
+  align,
+  encodeRecord,
+  headBytes,
+  type RecordFields,
+  type RecordProducer,
+  RecordType,
+  recordBytes,
+  type StreamName,
+  sealRecord,
+} from './record.js';
 
 /** A record to be written, with its payload. */
 export interface PlannedRecord {
@@ -139,4 +149,59 @@ function continues(operation: Operation, next: Operation): boolean {
 
 function toBody(value: StreamSnapshot | Deletion): Buffer {
   return Buffer.from(JSON.stringify(value));
+}
+
+/** Writes records one behind the other. What it gives is good until it is used again. */
+export class BatchEncoder {
+  #arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
+
+  /** The batch as few buffers, small payloads copied between the headers; and the checksum of its last record. */
+  encode(
+    records: readonly PlannedRecord[],
+    previousCrc: number,
+    mark: number,
+    seed: number,
+  ): { buffers: Uint8Array[]; crc: number } {
+    let copied = 0;
+    for (const { fields, payload } of records) {
+      copied += headBytes(fields) + 2 * 8;
+      if (payload !== undefined && payload.length < COPY_BYTES_MAX) copied += payload.length;
+    }
+    if (copied > this.#arena.length) this.#arena = Buffer.allocUnsafeSlow(2 * copied);
+    const arena = this.#arena;
+    const buffers: Uint8Array[] = [];
+    let crc = previousCrc;
+    // Bytes that are in `buffers`; those from `from` to `at` in the arena come next.
+    let done = 0;
+    let from = 0;
+    let at = 0;
+    for (const { fields, payload } of records) {
+      const length = payload?.length ?? 0;
+      const head = encodeRecord(arena, at, fields, length, crc, mark);
+      if (payload === undefined || length < COPY_BYTES_MAX) {
+        if (payload !== undefined) arena.set(payload, head);
+        crc = sealRecord(arena, at, head + length, undefined, seed);
+        at = pad(arena, head + length, done + head + length - from);
+      } else {
+        crc = sealRecord(arena, at, head, payload, seed);
+        buffers.push(arena.subarray(from, head), payload);
+        done += head - from + length;
+        from = head;
+        at = pad(arena, head, done);
+      }
+    }
+    if (at > from) buffers.push(arena.subarray(from, at));
+    return { buffers, crc };
+  }
+}
+
+/** Payloads from this size on are written from where they are; smaller ones are copied next to their header. */
+const COPY_BYTES_MAX = 16 * 1024;
+const ARENA_BYTES = 1024 * 1024;
+
+/** Fills up to the next record's place with zeros. */
+function pad(arena: Buffer, at: number, position: number): number {
+  const gap = align(position) - position;
+  arena.fill(0, at, at + gap);
+  return at + gap;
 }

@@ -6,19 +6,11 @@ import type { StoreTime } from '../clock.js';
 import type { Step } from '../medium.js';
 import { diskError } from './disk-error.js';
 import { type FileSystem, SyncError, syncDirectory, syncFile, writeAll, writeAllLarge } from './file-system.js';
-import { type PlannedRecord, planRecords, type StreamNames } from './journal-batch.js';
+import type { Guard } from './guard.js';
+import { BatchEncoder, type PlannedRecord, planRecords, type StreamNames } from './journal-batch.js';
 import { type JournalList, writeJournalList } from './journal-list.js';
 import type { Layout } from './layout.js';
-import {
-  align,
-  decodeSegmentHeader,
-  encodeFreeHeader,
-  encodeRecord,
-  encodeSegmentHeader,
-  headBytes,
-  SEGMENT_HEADER_BYTES,
-  sealRecord,
-} from './record.js';
+import { decodeSegmentHeader, encodeFreeHeader, encodeSegmentHeader, SEGMENT_HEADER_BYTES } from './record.js';
 import { grownBytes, JOURNAL_GROWTH_BYTES } from './segments.js';
 
 const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
@@ -27,11 +19,8 @@ const { O_CREAT, O_RDWR, O_NOFOLLOW } = constants;
 export const JOURNAL_SEGMENT_BYTES = 32 * 1024 * 1024;
 /** All segments together. When that much waits to be flushed, commits wait. */
 export const JOURNAL_BYTES_MAX = 4 * JOURNAL_SEGMENT_BYTES;
-/** Payloads from this size on are written from where they are; smaller ones are copied next to their header. */
-const COPY_BYTES_MAX = 16 * 1024;
 /** Batches from this size on are written on another thread. */
 const LARGE_BYTES = 256 * 1024;
-const ARENA_BYTES = 1024 * 1024;
 const NONCE_BYTES = 16;
 const ZEROS = Buffer.alloc(256 * 1024);
 
@@ -44,6 +33,8 @@ export interface JournalOptions {
 interface Slot {
   readonly path: string;
   readonly fd: number;
+  readonly dev: number;
+  readonly ino: number;
   /** What the file had when it was opened: more than `grown` where its last step is not a whole one. */
   foundBytes: number;
   /** 0 while it is free. */
@@ -71,6 +62,7 @@ export interface JournalStart {
 export class Journal {
   readonly #fs: FileSystem;
   readonly #layout: Layout;
+  readonly #guard: Guard;
   readonly #options: JournalOptions;
   readonly #names: StreamNames;
   readonly #time: StoreTime;
@@ -89,7 +81,7 @@ export class Journal {
   #growing: Promise<void> | undefined;
   #lastSync: Promise<void> = Promise.resolve();
   #lastList: Promise<void> = Promise.resolve();
-  #arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
+  readonly #encoder = new BatchEncoder();
   /** Asked for when a segment is full: make what stands in it durable, then {@link release} it. */
   onFull: () => void = () => {};
   /** Asked for when all segments are full; resolves when one is free, rejects when that cannot be now. */
@@ -99,12 +91,13 @@ export class Journal {
   static async open(
     fs: FileSystem,
     layout: Layout,
+    guard: Guard,
     options: JournalOptions,
     names: StreamNames,
     start: JournalStart,
     time: StoreTime,
   ): Promise<Journal> {
-    const journal = new Journal(fs, layout, options, names, start, time);
+    const journal = new Journal(fs, layout, guard, options, names, start, time);
     try {
       await journal.#listFound(start.listed);
     } catch (error) {
@@ -117,6 +110,7 @@ export class Journal {
   private constructor(
     fs: FileSystem,
     layout: Layout,
+    guard: Guard,
     options: JournalOptions,
     names: StreamNames,
     start: JournalStart,
@@ -124,6 +118,7 @@ export class Journal {
   ) {
     this.#fs = fs;
     this.#layout = layout;
+    this.#guard = guard;
     this.#options = options;
     this.#names = names;
     this.#time = time;
@@ -133,7 +128,9 @@ export class Journal {
     for (const { path, number, bytes } of start.slots) {
       // A header is always there to be overwritten.
       const grown = Math.max(grownBytes(bytes, options.segmentBytes), Math.min(bytes, SEGMENT_HEADER_BYTES));
-      this.#slots.push({ path, fd: fs.open(path, O_RDWR | O_NOFOLLOW), foundBytes: bytes, number, grown });
+      const fd = fs.open(path, O_RDWR | O_NOFOLLOW);
+      const { dev, ino } = fs.fstat(fd);
+      this.#slots.push({ path, fd, dev, ino, foundBytes: bytes, number, grown });
     }
   }
 
@@ -171,6 +168,17 @@ export class Journal {
     const room = this.#makeRoom(bytes);
     if (room !== undefined) await room;
     return this.#writeRecords(records, bytes, durable);
+  }
+
+  /** The files that hold segments, oldest first. */
+  get segmentFiles(): readonly string[] {
+    const used = this.#slots.filter((slot) => slot.number !== 0).sort((a, b) => a.number - b.number);
+    return used.map(({ path }) => path);
+  }
+
+  /** Throws `STORE_FAILED` where a file that holds a segment is not there any more. */
+  checkFiles(): void {
+    for (const slot of this.#slots) if (slot.number !== 0) this.#guard.checkName(slot.path, slot);
   }
 
   /**
@@ -225,7 +233,7 @@ export class Journal {
   async #writeRecords(records: readonly PlannedRecord[], bytes: number, durable: () => boolean): Promise<boolean> {
     const slot = this.#current as Slot;
     const start = this.#position;
-    const { buffers, crc } = this.#encode(records);
+    const { buffers, crc } = this.#encoder.encode(records, this.#previousCrc, this.#mark, this.#seed);
     try {
       if (bytes < LARGE_BYTES) {
         let at = start;
@@ -252,6 +260,8 @@ export class Journal {
   async #sync(slot: Slot): Promise<void> {
     const lsn = this.lastLsn;
     await this.#syncFile(slot);
+    // Bytes on the disk in a file without a name are found by nobody.
+    this.#guard.checkName(slot.path, slot);
     this.#syncedLsn = Math.max(this.#syncedLsn, lsn);
     if (this.lastLsn === lsn) this.#unsynced = false;
   }
@@ -263,40 +273,6 @@ export class Journal {
   #syncFile(slot: Slot): Promise<void> {
     this.#lastSync = this.#lastSync.then(() => syncFile(this.#fs, slot.fd));
     return this.#lastSync;
-  }
-
-  /** The batch as few buffers, small payloads copied between the headers. */
-  #encode(records: readonly PlannedRecord[]): { buffers: Uint8Array[]; crc: number } {
-    let copied = 0;
-    for (const { fields, payload } of records) {
-      copied += headBytes(fields) + 2 * 8;
-      if (payload !== undefined && payload.length < COPY_BYTES_MAX) copied += payload.length;
-    }
-    if (copied > this.#arena.length) this.#arena = Buffer.allocUnsafeSlow(2 * copied);
-    const arena = this.#arena;
-    const buffers: Uint8Array[] = [];
-    let crc = this.#previousCrc;
-    // Bytes that are in `buffers`; those from `from` to `at` in the arena come next.
-    let done = 0;
-    let from = 0;
-    let at = 0;
-    for (const { fields, payload } of records) {
-      const length = payload?.length ?? 0;
-      const head = encodeRecord(arena, at, fields, length, crc, this.#mark);
-      if (payload === undefined || length < COPY_BYTES_MAX) {
-        if (payload !== undefined) arena.set(payload, head);
-        crc = sealRecord(arena, at, head + length, undefined, this.#seed);
-        at = pad(arena, head + length, done + head + length - from);
-      } else {
-        crc = sealRecord(arena, at, head, payload, this.#seed);
-        buffers.push(arena.subarray(from, head), payload);
-        done += head - from + length;
-        from = head;
-        at = pad(arena, head, done);
-      }
-    }
-    if (at > from) buffers.push(arena.subarray(from, at));
-    return { buffers, crc };
   }
 
   /** Sees to it that the batch fits into the current segment, and that the file is that large. */
@@ -381,7 +357,8 @@ export class Journal {
       }
       try {
         const fd = this.#fs.open(path, O_RDWR | O_CREAT | O_NOFOLLOW);
-        const slot: Slot = { path, fd, foundBytes: 0, number: 0, grown: 0 };
+        const { dev, ino } = this.#fs.fstat(fd);
+        const slot: Slot = { path, fd, dev, ino, foundBytes: 0, number: 0, grown: 0 };
         this.#slots.push(slot);
         this.#hasNewFile = true;
         return slot;
@@ -485,11 +462,4 @@ export class Journal {
     }
     return diskError(error, 'The journal cannot be written');
   }
-}
-
-/** Fills up to the next record's place with zeros. */
-function pad(arena: Buffer, at: number, position: number): number {
-  const gap = align(position) - position;
-  arena.fill(0, at, at + gap);
-  return at + gap;
 }

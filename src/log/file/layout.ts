@@ -12,6 +12,9 @@ export class Layout {
   readonly metadata: string;
   readonly overflow: string;
   readonly expiring: string;
+  /** Acknowledged bytes that others took out of their stream's file. */
+  readonly lost: string;
+  /** Beside Millrace's own directory, so that who removes that one does not remove the lock. */
   readonly lock: string;
 
   constructor(root: string) {
@@ -22,7 +25,8 @@ export class Layout {
     this.metadata = join(this.own, 'meta');
     this.overflow = join(this.own, 'overflow');
     this.expiring = join(this.own, 'expiring');
-    this.lock = join(this.own, 'lock');
+    this.lost = join(this.own, 'lost');
+    this.lock = join(root, `${OWN_DIRECTORY}.lock`);
   }
 
   /** The file that a stream is. */
@@ -57,6 +61,6 @@ export const OWN_DIRECTORY = '.millrace';
 /** Hex digits of a path's hash: as many as make two paths with one hash impossible in practice. */
 export const PATH_HASH_LENGTH = 40;
 
-function hashOf(path: string): string {
+export function hashOf(path: string): string {
   return createHash('sha256').update(path).digest('hex').slice(0, PATH_HASH_LENGTH);
 }

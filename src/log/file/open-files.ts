@@ -2,7 +2,13 @@ import { constants } from 'node:fs';
 import { LRUCache } from 'lru-cache';
 import { codeOf, type FileSystem } from './file-system.js';
 
-const { O_NOFOLLOW, O_RDWR, O_RDONLY } = constants;
+const { O_APPEND, O_NOFOLLOW, O_NONBLOCK, O_RDWR, O_RDONLY } = constants;
+
+/**
+ * Links are not followed, nobody waits for the other end of a pipe, and a write to a file that others have cut leaves no
+ * hole.
+ */
+const FLAGS = O_NOFOLLOW | O_NONBLOCK | O_APPEND;
 
 /** How many data files are kept open. */
 export const OPEN_FILES_MAX = 512;
@@ -14,6 +20,16 @@ export interface OpenFile {
   readonly ino: number;
   users: number;
   evicted: boolean;
+}
+
+/** What is there is a pipe or the like. Its code is what the system says of a directory. */
+class NotAFileError extends Error {
+  readonly code = 'EISDIR';
+
+  constructor(path: string) {
+    super(`${path} is not a regular file`);
+    this.name = 'NotAFileError';
+  }
 }
 
 /** The data files that are open: the most recently used ones, by path. */
@@ -30,17 +46,16 @@ export class OpenFiles {
   get(path: string): OpenFile {
     const known = this.#files.get(path);
     if (known !== undefined) return known;
-    const fd = this.#openExisting(path);
-    const { dev, ino } = this.#fs.fstat(fd);
-    return this.#add(path, { fd, dev, ino, users: 0, evicted: false });
+    return this.#add(path, this.#openExisting(path));
   }
 
   /** Opens a file with flags of its own (to create it). */
   open(path: string, flags: number): OpenFile {
     this.forget(path);
-    const fd = this.#withRoom(() => this.#fs.open(path, flags | O_RDWR | O_NOFOLLOW));
-    const { dev, ino } = this.#fs.fstat(fd);
-    return this.#add(path, { fd, dev, ino, users: 0, evicted: false });
+    return this.#add(
+      path,
+      this.#withRoom(() => this.#fs.open(path, flags | O_RDWR | FLAGS)),
+    );
   }
 
   /** Keeps a file open for the time of an asynchronous use. */
@@ -64,11 +79,11 @@ export class OpenFiles {
 
   #openExisting(path: string): number {
     try {
-      return this.#withRoom(() => this.#fs.open(path, O_RDWR | O_NOFOLLOW));
+      return this.#withRoom(() => this.#fs.open(path, O_RDWR | FLAGS));
     } catch (error) {
       // A file that may only be read is a stream that may only be read.
       if (codeOf(error) !== 'EACCES' && codeOf(error) !== 'EROFS') throw error;
-      return this.#withRoom(() => this.#fs.open(path, O_RDONLY | O_NOFOLLOW));
+      return this.#withRoom(() => this.#fs.open(path, O_RDONLY | FLAGS));
     }
   }
 
@@ -84,7 +99,13 @@ export class OpenFiles {
     }
   }
 
-  #add(path: string, file: OpenFile): OpenFile {
+  #add(path: string, fd: number): OpenFile {
+    const { kind, dev, ino } = this.#fs.fstat(fd);
+    if (kind !== 'file') {
+      this.#fs.close(fd);
+      throw new NotAFileError(path);
+    }
+    const file: OpenFile = { fd, dev, ino, users: 0, evicted: false };
     this.#files.set(path, file);
     return file;
   }

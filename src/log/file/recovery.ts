@@ -4,24 +4,18 @@ import { MillraceError } from '../../errors.js';
 import type { ProducerState } from '../rules.js';
 import { type ForkLink, rememberProducer, type Stream, type StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
+import { Extents } from './extents.js';
 import { fileMark } from './file-storage.js';
 import { codeOf, readAll, removeFile, syncDirectory, syncFile, writeAll } from './file-system.js';
 import type { JournalStart } from './journal.js';
 import type { Deletion } from './journal-batch.js';
 import { type FileParts, type FoundStream, findStream, restoreStream, storageOf } from './loading.js';
+import type { Candidate, Losses } from './losses.js';
 import { parseSnapshot } from './metadata.js';
 import { type JournalRecord, RecordType } from './record.js';
 import { type FoundRecord, findSegments, readRecords, type Segment } from './segments.js';
 
-const { O_RDONLY } = constants;
-
-/** Bytes of a stream that are still in the journal. */
-interface Extent {
-  readonly offset: number;
-  readonly length: number;
-  readonly segment: Segment;
-  readonly position: number;
-}
+const { O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /** A stream of which the journal tells. */
 interface Replayed {
@@ -31,8 +25,13 @@ interface Replayed {
   /** Records up to this one are in its metadata already. */
   readonly includedLsn: number;
   lsn: number;
-  extents: Extent[];
+  extents: Extents;
   deleted: boolean;
+}
+
+/** Bytes that may not be in their stream's file any more. */
+interface Lost extends Omit<Candidate, 'tail'> {
+  readonly extents: Extents;
 }
 
 /** What the journal says of the deletions at one path. */
@@ -59,7 +58,7 @@ export interface Recovered {
  * the journal alone. Of the streams nothing is synced here: the journal stays as it is until all of it is flushed in the
  * background. Throws `JOURNAL_CORRUPT`, `STORE_FULL`, `STORE_UNAVAILABLE`.
  */
-export async function recover(parts: FileParts): Promise<Recovered> {
+export async function recover(parts: FileParts, losses: Losses): Promise<Recovered> {
   const { segments, slots, listed, freedLsn, timeMs } = await findSegments(parts.fs, parts.layout);
   const replay = new Replay(parts);
   const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
@@ -67,6 +66,7 @@ export async function recover(parts: FileParts): Promise<Recovered> {
   try {
     await syncSegments(parts, segments);
     streams = replay.finish();
+    for (const each of replay.lost) await losses.keep(each, each.extents.all);
   } catch (error) {
     throw diskError(error, 'The journal cannot be replayed');
   }
@@ -111,6 +111,10 @@ class Replay {
   /** Ids of forks whose creation was counted at their source. */
   readonly #counted = new Set<string>();
   readonly #segmentFiles = new Map<Segment, number>();
+  /** By id and path: streams with records, and nothing else. */
+  readonly #missing = new Map<string, Lost>();
+  /** What the files of streams were to hold and others have taken away. */
+  readonly lost: Lost[] = [];
   #lastLsn = 0;
   /** The highest of the store's own times that a record has. */
   timeMs = 0;
@@ -128,8 +132,11 @@ class Replay {
     }
     const stream = this.#find(record.path, record.id);
     if (record.type === RecordType.delete && !record.soft) this.#noteDeletion(record);
-    // Of a stream that is not there any more, and whose end is in the files already.
-    if (stream === undefined || record.lsn <= stream.includedLsn) return;
+    if (stream === undefined) {
+      this.#applyMissing(record, segment);
+      return;
+    }
+    if (record.lsn <= stream.includedLsn) return;
     stream.lsn = record.lsn;
     switch (record.type) {
       case RecordType.append:
@@ -140,13 +147,15 @@ class Replay {
         // The deletion was taken back.
         if (stream.deleted && stream.state.fork !== undefined) this.#countFork(stream.state.fork, record.lsn, 1);
         stream.deleted = false;
-        cut(stream, stream.state.tail);
+        stream.extents.cut(stream.state.tail);
         break;
       case RecordType.delete:
         if (record.soft) stream.state.softDeleted = true;
         else stream.deleted = true;
         break;
       case RecordType.forget:
+        stream.extents.cut(record.offset);
+        this.#lose(stream);
         this.#byPath.delete(record.path);
         break;
       default:
@@ -161,10 +170,41 @@ class Replay {
     for (const stream of this.#byPath.values()) {
       if (stream.deleted || stream.lsn === 0) continue;
       const restored = this.#restoreIfThere(stream);
-      if (restored !== undefined) streams.set(restored.path, restored);
+      if (restored === undefined) this.#lose(stream);
+      else streams.set(restored.path, restored);
     }
+    for (const stream of this.#missing.values()) this.lost.push(stream);
     for (const fd of this.#segmentFiles.values()) this.#parts.fs.close(fd);
     return streams;
+  }
+
+  /**
+   * Of a stream that is not there: it was deleted, as a later record says, and its files with it; or others took its
+   * file away, or put another one in its place.
+   */
+  #applyMissing(record: JournalRecord, segment: Segment): void {
+    const { path, id, lsn, type, offset } = record;
+    const key = `${id}/${path}`;
+    if (type === RecordType.delete) {
+      this.#missing.delete(key);
+      return;
+    }
+    const known = this.#missing.get(key);
+    const extents = known?.extents ?? new Extents();
+    if (type === RecordType.append) extents.add(record, segment);
+    else extents.cut(offset);
+    if (type === RecordType.forget) {
+      this.#missing.delete(key);
+      this.lost.push({ path, id, place: undefined, lsn, extents });
+    } else {
+      this.#missing.set(key, { path, id, place: undefined, lsn, extents });
+    }
+  }
+
+  #lose({ state, found, lsn, extents }: Replayed): void {
+    const { path, id, fork } = state;
+    const file = found?.file ?? this.#parts.layout.fileOf(path);
+    this.lost.push({ path, id, place: { file, start: fork?.offset ?? 0 }, lsn, extents });
   }
 
   #create(record: JournalRecord, segment: Segment): void {
@@ -177,11 +217,11 @@ class Replay {
       found,
       includedLsn: included ? found.lsn : 0,
       lsn: record.lsn,
-      extents: [],
+      extents: new Extents(),
       deleted: false,
     };
     this.#byPath.set(record.path, stream);
-    if (!included) addExtent(stream, record, segment);
+    if (!included) addBytes(stream, record, segment);
     if (state.fork !== undefined && this.#countFork(state.fork, record.lsn, 1)) this.#counted.add(record.id);
   }
 
@@ -222,7 +262,7 @@ class Replay {
       found,
       includedLsn: found.lsn,
       lsn: 0,
-      extents: [],
+      extents: new Extents(),
       deleted: false,
     };
     this.#byPath.set(path, stream);
@@ -272,12 +312,12 @@ class Replay {
     const known = metadata.read(path)?.stream.id;
     const natural = layout.fileOf(path);
     const stat = fs.stat(natural);
-    // A file that was put there since is not one that was deleted; that of a successor is its own.
+    // A file that was put there since is not one that was deleted; that of a successor, which may be elsewhere, is its own.
     const isDeleted =
       stat?.kind === 'file' &&
-      !lives &&
-      (known === undefined || ids.has(known)) &&
-      (unmarked || marks.has(fileMark(stat)));
+      (lives
+        ? successor.found?.file !== natural && marks.has(fileMark(stat))
+        : (known === undefined || ids.has(known)) && (unmarked || marks.has(fileMark(stat))));
     if (isDeleted && removeFile(fs, natural)) places.dirtyDirectories.add(dirname(natural));
     if (known === undefined || !ids.has(known) || (lives && successor.state.id === known)) return;
     for (const directory of metadata.remove(path)) places.dirtyDirectories.add(directory);
@@ -295,7 +335,7 @@ class Replay {
   }
 
   #restore(replayed: Replayed): Stream | undefined {
-    const { fs, files, layout, places } = this.#parts;
+    const { fs, layout, places } = this.#parts;
     const { state, extents, lsn } = replayed;
     const start = state.fork?.offset ?? 0;
     const snapshot: StreamSnapshot = { ...state, producers: [...state.producers] };
@@ -306,17 +346,22 @@ class Replay {
       overflow: false,
       size: 0,
     };
-    const first = extents[0];
+    const { first } = extents;
     // Bytes before those in the journal are missing: others cut the file. It is what they made of it.
-    if (replayed.found !== undefined && (first?.offset ?? state.tail) - start > found.size) return undefined;
+    if (replayed.found !== undefined && (first ?? state.tail) - start > found.size) return undefined;
     const stream = restoreStream(this.#parts, { ...found, snapshot });
     const storage = storageOf(stream);
     if (replayed.found === undefined) this.#recreate(stream);
-    const { fd } = files.get(storage.file as string);
-    for (const { offset, length, segment, position } of extents) {
-      writeAll(fs, fd, this.#payload(segment, position, length), offset - start);
+    // Not the one for appends: what is written goes to its place, whatever is there.
+    const fd = fs.open(storage.file as string, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
+    try {
+      for (const { offset, length, segment, position } of extents.all) {
+        writeAll(fs, fd, this.#payload(segment, position, length), offset - start);
+      }
+      fs.truncate(fd, state.tail - start);
+    } finally {
+      fs.close(fd);
     }
-    fs.truncate(fd, state.tail - start);
     storage.adopt(storage.file as string, storage.overflow, state.tail - start);
     storage.lsn = lsn;
     storage.dataDirty = true;
@@ -353,7 +398,7 @@ class Replay {
 function append(stream: Replayed, record: JournalRecord, segment: Segment): void {
   const { state } = stream;
   const { producer, streamSeq, close, timeMs } = record;
-  addExtent(stream, record, segment);
+  addBytes(stream, record, segment);
   if (producer !== undefined) {
     const { id, epoch, seq, fence } = producer;
     rememberProducer(state.producers, id, { epoch, seq, fence });
@@ -366,26 +411,9 @@ function append(stream: Replayed, record: JournalRecord, segment: Segment): void
   state.lastUsedMs = timeMs;
 }
 
-function addExtent(stream: Replayed, record: JournalRecord, segment: Segment): void {
-  const { offset, payloadLength, payloadPosition } = record;
-  // An append at an offset says that the stream ended there: what stood behind it had been taken back.
-  cut(stream, offset);
-  if (payloadLength > 0) stream.extents.push({ offset, length: payloadLength, segment, position: payloadPosition });
-  stream.state.tail = offset + payloadLength;
-}
-
-/** Drops what lies behind an offset. */
-function cut(stream: Replayed, offset: number): void {
-  const { extents } = stream;
-  while (extents.length > 0) {
-    const last = extents[extents.length - 1] as Extent;
-    if (last.offset + last.length <= offset) return;
-    extents.pop();
-    if (last.offset < offset) {
-      extents.push({ ...last, length: offset - last.offset });
-      return;
-    }
-  }
+function addBytes(stream: Replayed, record: JournalRecord, segment: Segment): void {
+  stream.extents.add(record, segment);
+  stream.state.tail = record.offset + record.payloadLength;
 }
 
 /**

@@ -115,16 +115,10 @@ export function readRecords(fs: FileSystem, segments: readonly Segment[], each: 
       throw corrupt(end?.path ?? path, position, `record ${lastLsn + 1} is damaged, and ${path} goes on behind it`);
     }
     const bytes = readPart(fs, path, segment.bytes);
-    let position = SEGMENT_HEADER_BYTES;
-    let previousCrc = header.seed;
-    for (;;) {
-      const record = decodeRecord(bytes, position, header.seed);
-      if (record === undefined || previousCrcAt(bytes, position) !== previousCrc || record.lsn !== lastLsn + 1) break;
-      each({ record, segment });
-      lastLsn = record.lsn;
-      previousCrc = record.crc;
-      position = record.end;
-    }
+    const position = readSegment(bytes, segment, (found) => {
+      each(found);
+      lastLsn = found.record.lsn;
+    });
     if (wasCut(bytes, position, header)) throw corrupt(path, bytes.length, 'the file was longer, and was cut there');
     const later = findLaterRecord(bytes, position, header, lastLsn + 1);
     if (later !== undefined) {
@@ -133,6 +127,20 @@ export function readRecords(fs: FileSystem, segments: readonly Segment[], each: 
     end = { path, position };
   }
   return lastLsn;
+}
+
+/** Reads the records of a segment up to the first place where there is no valid next one; returns that place. */
+export function readSegment(bytes: Buffer, segment: Segment, each: (found: FoundRecord) => void): number {
+  const { seed, firstLsn } = segment.header;
+  let position = SEGMENT_HEADER_BYTES;
+  let previousCrc = seed;
+  for (let lsn = firstLsn; ; lsn++) {
+    const record = decodeRecord(bytes, position, seed);
+    if (record === undefined || previousCrcAt(bytes, position) !== previousCrc || record.lsn !== lsn) return position;
+    each({ record, segment });
+    previousCrc = record.crc;
+    position = record.end;
+  }
 }
 
 /**
