@@ -53,6 +53,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   NOT_FOUND: 404,
   METHOD_NOT_ALLOWED: 405,
   UPGRADE_REQUIRED: 426,
+  PRODUCERS_TOO_MANY: 429,
 
   APPENDER_ACTIVE: 409,
   SUBSCRIPTION_EXISTS: 409,

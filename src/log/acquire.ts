@@ -1,10 +1,11 @@
 import { MillraceError } from '../errors.js';
-import { appenderActive, appendFromSession, checkNumbering } from './append.js';
+import { appenderActive, appendFromSession, checkNumbering, newProducerState, noteUse } from './append.js';
 import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { create } from './create.js';
 import { checkStreamPath } from './path.js';
-import { checkFence, type ProducerState, streamClosed } from './rules.js';
+import type { KnownProducer } from './producers.js';
+import { checkFence, streamClosed } from './rules.js';
 import { Session } from './session.js';
 import type { AcquireOptions, AppendSession } from './store.js';
 import type { Stream } from './stream.js';
@@ -35,7 +36,7 @@ export async function acquire(core: Core, path: string, options: AcquireOptions 
       await living.releasing;
       continue;
     }
-    const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
+    const known = producer === undefined ? undefined : stream.producers.next(producer.id);
     if (producer !== undefined) checkFence(producer, known);
     if (living !== undefined) {
       const takesOver =
@@ -47,6 +48,7 @@ export async function acquire(core: Core, path: string, options: AcquireOptions 
       if (stream.closed) throw streamClosed(stream);
       continue;
     }
+    if (producer !== undefined && known === undefined) stream.producers.makeRoom(core.time.nowMs);
     return establish(core, stream, options, known);
   }
 }
@@ -55,7 +57,7 @@ async function establish(
   core: Core,
   stream: Stream,
   options: AcquireOptions,
-  known: ProducerState | undefined,
+  known: KnownProducer | undefined,
 ): Promise<AppendSession> {
   const { producer, durability = core.options.durability } = options;
   const session = new Session(
@@ -74,20 +76,21 @@ async function establish(
   let operation: Operation;
   if (producer !== undefined && producer.epoch > Math.max(known?.epoch ?? -1, known?.fence ?? -1)) {
     // Durable, so that an older instance is refused even if this one never appends and the server restarts.
-    const state: ProducerState = { epoch: known?.epoch ?? -1, seq: known?.seq ?? -1, fence: producer.epoch };
-    stream.setNextProducer(producer.id, state);
-    operation = new Operation('fence', stream);
-    operation.offset = stream.next.tail;
-    operation.producer = { id: producer.id, epoch: state.epoch, seq: state.seq };
-    operation.producerState = state;
+    operation = newProducerState(stream, producer.id, {
+      epoch: known?.epoch ?? -1,
+      seq: known?.seq ?? -1,
+      fence: producer.epoch,
+      usedMs: core.time.nowMs,
+    });
   } else {
+    if (producer !== undefined && known !== undefined) noteUse(core, stream, producer.id, known);
     operation = new Operation('barrier', stream);
     // What it is told as committed, its owner drops.
     operation.durable = durability === 'fsync';
   }
   operation.onCommitted = () => {
     if (producer !== undefined) {
-      const state = stream.producers.get(producer.id);
+      const state = stream.producers.committed.get(producer.id);
       session.committed =
         state === undefined || state.epoch < 0
           ? { epoch: producer.epoch, seq: -1 }
@@ -116,6 +119,8 @@ async function release(core: Core, session: Session): Promise<void> {
     if (stream.session !== session) return;
     endSession(stream, 'released');
     core.touch(stream);
+    const known = session.producer && stream.producers.next(session.producer.id);
+    if (session.producer !== undefined && known !== undefined) noteUse(core, stream, session.producer.id, known);
     stream.publish(stream.tail, EMPTY);
   };
   barrier.onCommitted = free;

@@ -3,7 +3,8 @@ import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { checkSize } from './create.js';
 import { checkStreamPath } from './path.js';
-import { decideAppend, type ProducerState } from './rules.js';
+import { type KnownProducer, PRODUCER_USE_STEP_MS } from './producers.js';
+import { decideAppend } from './rules.js';
 import type { Session } from './session.js';
 import type { Append, Appended, Durability, ProducerStamp, SessionAppendOptions } from './store.js';
 import type { Stream } from './stream.js';
@@ -48,10 +49,11 @@ function appendNow(core: Core, path: string, request: Append): Promise<Appended>
       return session.releasing.then(() => append(core, path, request));
     }
     const { producer } = request;
-    const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
+    const known = producer === undefined ? undefined : stream.producers.next(producer.id);
     if (decideAppend(stream.next, request, known) === 'duplicate') {
-      return duplicate(core, stream, known, request.durability);
+      return duplicate(core, stream, producer?.id, known, request.durability);
     }
+    if (producer !== undefined && known === undefined) stream.producers.makeRoom(core.time.nowMs);
     return accept(core, stream, request, request.producer, known?.fence ?? -1);
   } catch (error) {
     if (stream === undefined || stream.pending === 0) return Promise.reject(error);
@@ -80,9 +82,9 @@ function sessionNow(core: Core, session: Session, data: Uint8Array, options: Ses
       ...(options.close === undefined ? undefined : { close: options.close }),
     };
     const { producer } = session;
-    const known = producer === undefined ? undefined : stream.nextProducer(producer.id);
+    const known = producer === undefined ? undefined : stream.producers.next(producer.id);
     if (decideAppend(stream.next, request, undefined) === 'duplicate') {
-      return duplicate(core, stream, known, request.durability);
+      return duplicate(core, stream, producer?.id, known, request.durability);
     }
     if (producer === undefined) return accept(core, stream, request, undefined, -1);
     const last = known !== undefined && known.epoch === producer.epoch ? known.seq : -1;
@@ -111,8 +113,8 @@ function accept(
     next.tail += data.length;
   }
   if (stamp !== undefined) {
-    const state: ProducerState = { epoch: stamp.epoch, seq: stamp.seq, fence };
-    stream.setNextProducer(stamp.id, state);
+    const state: KnownProducer = { epoch: stamp.epoch, seq: stamp.seq, fence, usedMs: core.time.nowMs };
+    stream.producers.accept(stamp.id, state);
     operation.producer = stamp;
     operation.producerState = state;
   }
@@ -142,9 +144,11 @@ function accept(
 function duplicate(
   core: Core,
   stream: Stream,
-  known: ProducerState | undefined,
+  producerId: string | undefined,
+  known: KnownProducer | undefined,
   durability: Durability = core.options.durability,
 ): Promise<Appended> {
+  if (producerId !== undefined && known !== undefined) noteUse(core, stream, producerId, known);
   const { next } = stream;
   const result: Appended = {
     streamId: stream.id,
@@ -154,6 +158,25 @@ function duplicate(
     ...(known === undefined ? undefined : { producer: { epoch: known.epoch, seq: known.seq } }),
   };
   return core.commits.settledAs(stream, durability).then(() => result);
+}
+
+/** A producer was heard of that has nothing new to say. The journal hears of it now and then, and does not sync for it. */
+export function noteUse(core: Core, stream: Stream, producerId: string, known: KnownProducer): void {
+  const { nowMs } = core.time;
+  if (nowMs - known.usedMs < PRODUCER_USE_STEP_MS || stream.gone !== undefined) return;
+  const operation = newProducerState(stream, producerId, { ...known, usedMs: nowMs });
+  operation.durable = false;
+  core.commits.push(operation);
+}
+
+/** What makes a producer's state another one, without an append. */
+export function newProducerState(stream: Stream, producerId: string, state: KnownProducer): Operation {
+  stream.producers.accept(producerId, state);
+  const operation = new Operation('fence', stream);
+  operation.offset = stream.next.tail;
+  operation.producer = { id: producerId, epoch: state.epoch, seq: state.seq };
+  operation.producerState = state;
+  return operation;
 }
 
 /** Throws `INVALID_ARGUMENT` for a producer or a sequence that no stream can remember. */

@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors.js';
 import type { AppendStep, Medium, Step } from './medium.js';
-import type { ProducerState } from './rules.js';
+import type { KnownProducer } from './producers.js';
 import type { Appended, Durability, ProducerStamp } from './store.js';
 import type { Stream, StreamSnapshot } from './stream.js';
 
@@ -11,7 +11,7 @@ export const COMMIT_BYTES_MAX = 8 * 1024 * 1024;
 const OPERATION_BYTES = 256;
 /** What a snapshot weighs besides its names, and each producer in it besides its id. */
 const SNAPSHOT_BYTES = 512;
-const SNAPSHOT_PRODUCER_BYTES = 96;
+const SNAPSHOT_PRODUCER_BYTES = 128;
 /** Bytes of UTF-8 for a unit of UTF-16, at most. */
 const UTF8_BYTES_MAX = 3;
 
@@ -30,7 +30,7 @@ export class Operation {
   close = false;
   producer: ProducerStamp | undefined;
   /** The producer's state after it. */
-  producerState: ProducerState | undefined;
+  producerState: KnownProducer | undefined;
   streamSeq: string | undefined;
   /** Of `delete`. */
   soft = false;

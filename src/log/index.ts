@@ -26,5 +26,5 @@ export {
   pathSegments,
   streamUrlPath,
 } from './path.js';
+export { PRODUCER_KEPT_MS, PRODUCERS_MAX } from './producers.js';
 export type * from './store.js';
-export { PRODUCERS_MAX } from './stream.js';

@@ -1,7 +1,8 @@
 import { EventStream } from '../event-stream/index.js';
 import type { StoreTime } from './clock.js';
 import type { StreamStorage } from './medium.js';
-import type { ProducerState, WriterState } from './rules.js';
+import { type KnownProducer, Producers } from './producers.js';
+import type { WriterState } from './rules.js';
 import type { Session } from './session.js';
 import type { ProducerStamp, StreamAncestor, StreamEvent, StreamInfo, StreamLineage } from './store.js';
 
@@ -32,7 +33,7 @@ export interface StreamSnapshot extends StreamIdentity {
   readonly closed: boolean;
   readonly closedBy: ProducerStamp | undefined;
   readonly streamSeq: string | undefined;
-  readonly producers: readonly (readonly [id: string, state: ProducerState])[];
+  readonly producers: readonly (readonly [id: string, state: KnownProducer])[];
   /** How many forks need it. */
   readonly forks: number;
   /** Deleted, and kept for its forks. */
@@ -68,7 +69,7 @@ export class Stream implements StreamIdentity {
   closed = false;
   closedBy: ProducerStamp | undefined;
   streamSeq: string | undefined;
-  readonly producers = new Map<string, ProducerState>();
+  readonly producers = new Producers();
   forks = 0;
   softDeleted = false;
   deleted = false;
@@ -81,7 +82,6 @@ export class Stream implements StreamIdentity {
 
   // Next.
   readonly next: NextState;
-  readonly #nextProducers = new Map<string, ProducerState>();
   nextForks = 0;
   /** A deletion was accepted: for good, or kept for the forks. */
   gone: 'deleted' | 'soft' | undefined;
@@ -133,7 +133,7 @@ export class Stream implements StreamIdentity {
     stream.closed = snapshot.closed;
     stream.closedBy = snapshot.closedBy;
     stream.streamSeq = snapshot.streamSeq;
-    for (const [id, state] of snapshot.producers) stream.producers.set(id, state);
+    stream.producers.restore(snapshot.producers);
     stream.forks = snapshot.forks;
     stream.nextForks = snapshot.forks;
     stream.softDeleted = snapshot.softDeleted;
@@ -158,7 +158,7 @@ export class Stream implements StreamIdentity {
       closed: this.closed,
       closedBy: this.closedBy,
       streamSeq: this.streamSeq,
-      producers: [...this.producers],
+      producers: [...this.producers.committed],
       forks: this.forks,
       softDeleted: this.softDeleted,
       lastUsedMs: this.lastUsedMs,
@@ -182,28 +182,13 @@ export class Stream implements StreamIdentity {
     };
   }
 
-  /** What the next append of this producer is checked against. */
-  nextProducer(id: string): ProducerState | undefined {
-    return this.#nextProducers.get(id) ?? this.producers.get(id);
-  }
-
-  setNextProducer(id: string, state: ProducerState): void {
-    this.#nextProducers.set(id, state);
-  }
-
-  commitProducer(id: string, state: ProducerState): void {
-    rememberProducer(this.producers, id, state);
-    // What was set since belongs to a later append.
-    if (this.#nextProducers.get(id) === state) this.#nextProducers.delete(id);
-  }
-
   /** Forgets all that was accepted and will not be committed. */
   rollBack(): void {
     this.next.tail = this.tail;
     this.next.closed = this.closed;
     this.next.closedBy = this.closedBy;
     this.next.streamSeq = this.streamSeq;
-    this.#nextProducers.clear();
+    this.producers.rollBack();
     this.gone = this.deleted ? 'deleted' : this.softDeleted ? 'soft' : undefined;
   }
 
@@ -255,23 +240,6 @@ export class Stream implements StreamIdentity {
   unsubscribe(): void {
     this.subscribers--;
     if (this.subscribers === 0) this.#events = undefined;
-  }
-}
-
-/**
- * How many producers a stream remembers. Beyond it the one that has been silent longest is forgotten, as the protocol
- * allows (section 5.2.1): should it come back, it is a new one.
- */
-export const PRODUCERS_MAX = 10_000;
-
-/** Notes a producer's state, in the order of last use. */
-export function rememberProducer(producers: Map<string, ProducerState>, id: string, state: ProducerState): void {
-  producers.delete(id);
-  producers.set(id, state);
-  if (producers.size <= PRODUCERS_MAX) return;
-  for (const oldest of producers.keys()) {
-    producers.delete(oldest);
-    return;
   }
 }
 

@@ -59,7 +59,7 @@ function appended(step: AppendStep, nowMs: number, audience: Audience): void {
 
 function commitProducer(stream: Stream, operation: Operation): void {
   const { producer, producerState } = operation;
-  if (producer !== undefined && producerState !== undefined) stream.commitProducer(producer.id, producerState);
+  if (producer !== undefined && producerState !== undefined) stream.producers.commit(producer.id, producerState);
 }
 
 function created(step: CreateStep, nowMs: number, audience: Audience): void {

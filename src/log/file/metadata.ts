@@ -1,5 +1,4 @@
 import { constants } from 'node:fs';
-import type { ProducerState } from '../rules.js';
 import type { StreamSnapshot } from '../stream.js';
 import { type FileSystem, makeDirectory, removeFile, syncFile, writeAll } from './file-system.js';
 import type { Layout } from './layout.js';
@@ -106,7 +105,7 @@ function parse(value: Partial<Metadata>): Metadata | undefined {
 
 /** A snapshot as JSON gave it back: what was undefined is absent there. */
 export function parseSnapshot(value: Partial<StreamSnapshot>): StreamSnapshot {
-  const { path, id, contentType } = value;
+  const { path, id, contentType, lastUsedMs = 0 } = value;
   if (typeof path !== 'string' || typeof id !== 'string' || typeof contentType !== 'string') {
     throw new TypeError('Not the snapshot of a stream.');
   }
@@ -123,9 +122,10 @@ export function parseSnapshot(value: Partial<StreamSnapshot>): StreamSnapshot {
     closed: value.closed === true,
     closedBy: value.closedBy,
     streamSeq: value.streamSeq,
-    producers: (value.producers ?? []) as readonly (readonly [string, ProducerState])[],
+    // Earlier versions did not note when a producer was used.
+    producers: (value.producers ?? []).map(([id, state]) => [id, { ...state, usedMs: state.usedMs ?? lastUsedMs }]),
     forks: value.forks ?? 0,
     softDeleted: value.softDeleted === true,
-    lastUsedMs: value.lastUsedMs ?? 0,
+    lastUsedMs,
   };
 }

@@ -1,8 +1,8 @@
 import { constants } from 'node:fs';
 import { dirname } from 'node:path';
 import { MillraceError } from '../../errors.js';
-import type { ProducerState } from '../rules.js';
-import { type ForkLink, rememberProducer, type Stream, type StreamSnapshot } from '../stream.js';
+import { type KnownProducer, noteProducer } from '../producers.js';
+import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import { Extents } from './extents.js';
 import { fileMark } from './file-storage.js';
@@ -45,7 +45,7 @@ interface Deletions {
 
 type MutableSnapshot = {
   -readonly [Key in Exclude<keyof StreamSnapshot, 'producers'>]: StreamSnapshot[Key];
-} & { producers: Map<string, ProducerState> };
+} & { producers: Map<string, KnownProducer> };
 
 /** What recovery leaves to the store. */
 export interface Recovered {
@@ -401,7 +401,7 @@ function append(stream: Replayed, record: JournalRecord, segment: Segment): void
   addBytes(stream, record, segment);
   if (producer !== undefined) {
     const { id, epoch, seq, fence } = producer;
-    rememberProducer(state.producers, id, { epoch, seq, fence });
+    noteProducer(state.producers, id, { epoch, seq, fence, usedMs: timeMs });
   }
   if (streamSeq !== undefined) state.streamSeq = streamSeq;
   if (close) {
