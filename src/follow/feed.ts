@@ -40,7 +40,8 @@ export class Feed {
     windowShare: () => number,
     onEnd: (feed: Feed) => void,
   ) {
-    const { info } = subscription;
+    // Events do not tell when they came: it is known of the beginning only.
+    const { modifiedAtMs: _, ...info } = subscription.info;
     this.#info = info;
     this.#limits = limits;
     this.#windowShare = windowShare;

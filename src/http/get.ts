@@ -1,6 +1,5 @@
 import { MillraceError } from '../errors.js';
 import type { StreamInfo } from '../log/index.js';
-import { matchesEntityTag } from '../wire/headers.js';
 import { formatOffset } from '../wire/offset.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
@@ -8,13 +7,12 @@ import { parseRange } from './range.js';
 import { read, readTail } from './read.js';
 import type { StreamRoute } from './route.js';
 import { positionFields, sandboxFields, typeFields } from './stream-fields.js';
+import { isNotModified, rangeApplies, validatorFields, validatorsOf } from './validators.js';
 
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
 export const get: StreamHandler = async (exchange) => {
-  const { req, route, context } = exchange;
-  const { store } = context;
-  // A `HEAD` only looks: it is no use of the stream that would put off its expiry.
-  const info = req.method === 'HEAD' ? await store.stat(route.stream) : await readTail(store, route.stream);
+  const { route, context } = exchange;
+  const info = await readTail(context.store, route.stream);
   // The messages of a JSON stream are read as an array.
   if (info.json) await read(exchange);
   else await sendContent(exchange, info, 0);
@@ -22,7 +20,7 @@ export const get: StreamHandler = async (exchange) => {
 
 /**
  * Answers with the bytes from `from` to the tail, whatever their number, in constant memory. From the beginning
- * `Range` and `If-None-Match` count. Errors: `OFFSET_OUT_OF_RANGE`, `RANGE_NOT_SATISFIABLE`.
+ * `Range` counts. Errors: `OFFSET_OUT_OF_RANGE`, `RANGE_NOT_SATISFIABLE`.
  */
 export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamInfo, from: number): Promise<void> {
   const { req, res, context, base } = exchange;
@@ -31,20 +29,17 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
     throw new MillraceError('OFFSET_OUT_OF_RANGE', `The offset lies beyond the stream's end at ${tail}.`, { tail });
   }
   // The lines of a JSON stream are not the array that others get of it.
-  const tag = `"${info.id}:${from}:${tail}${info.json ? ':lines' : ''}${info.closed ? ':c' : ''}"`;
-  const fields = [...base, 'ETag', tag, 'Cache-Control', 'no-cache'];
-  if (matchesEntityTag(req.headers['if-none-match'], tag)) {
-    fields.push(...sandboxFields(res, info.contentType));
-    res
-      .writeHead(304, [...fields, ...positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed })])
-      .end();
+  const validators = validatorsOf(info, from, tail, info.json ? ':lines' : '');
+  const fields = [...base, ...validatorFields(validators), 'Cache-Control', 'no-cache'];
+  if (isNotModified(req, validators)) {
+    const position = positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed });
+    res.writeHead(304, [...fields, ...sandboxFields(res, info.contentType), ...position]).end();
     return;
   }
   let start = from;
   let end = tail;
   let status = 200;
-  const wanted =
-    from === 0 && rangeApplies(req.headers['if-range'] as string | undefined, tag) ? req.headers.range : undefined;
+  const wanted = from === 0 && rangeApplies(req, validators) ? req.headers.range : undefined;
   const range = wanted === undefined ? undefined : parseRange(wanted, tail);
   if (range === 'unsatisfiable') {
     res.setHeader('Content-Range', `bytes */${tail}`);
@@ -67,7 +62,7 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
       : ['Stream-Next-Offset', formatOffset(end, info.id)]),
   );
   res.writeHead(status, fields);
-  if (req.method === 'HEAD' || start === end) {
+  if (start === end) {
     res.end();
     return;
   }
@@ -86,9 +81,4 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
     context.log.warn({ err: error, path }, 'a response was cut off in the middle');
     res.destroy();
   }
-}
-
-/** `If-Range` (RFC 9110, section 13.1.5): a part only if the whole is still what the client has a part of. */
-function rangeApplies(ifRange: string | undefined, tag: string): boolean {
-  return ifRange === undefined || ifRange === tag;
 }

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { ReadResult, Store, StreamInfo } from '../log/store.js';
-import { matchesEntityTag } from '../wire/headers.js';
 import { jsonArrayOf, jsonArrayPart } from '../wire/json.js';
 import {
   OFFSET_NOW,
@@ -15,6 +14,7 @@ import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import type { StreamRoute } from './route.js';
 import { type Fields, positionFields, sandboxFields, typeFields } from './stream-fields.js';
+import { isNotModified, validatorFields, validatorsOf } from './validators.js';
 
 /** Seconds that a cache may keep an answer with data, and serve it while it asks for a newer one (section 10.1). */
 const CACHE_SECONDS_MAX = 60;
@@ -44,7 +44,7 @@ export const read: StreamHandler = async (exchange) => {
   // All of it in any case: clients that only catch up, the official ones among them, ask once. What is more than one
   // piece is sent piece by piece, in constant memory.
   const range: Range = { info, start, next: info.tail, data: first.data, upToDate: true, closed: info.closed };
-  if (matchesEntityTag(req.headers['if-none-match'], entityTag(range))) {
+  if (isNotModified(req, validatorsOf(info, start, range.next))) {
     res.writeHead(304, [...rangeFields(exchange, range), ...sandboxFields(res, info.contentType)]).end();
     return;
   }
@@ -161,16 +161,10 @@ export function rangeFields({ req, base }: Pick<Exchange, 'req' | 'base'>, range
   return [
     ...base,
     ...positionFields(range.info.id, { offset: range.next, upToDate: range.upToDate, closed: range.closed }),
-    'ETag',
-    entityTag(range),
+    ...validatorFields(validatorsOf(range.info, range.start, range.next)),
     'Cache-Control',
     cacheControl(req, range),
   ];
-}
-
-/** Names the bytes of a range, and whether they are known to be the last (section 10.1). */
-function entityTag({ info, start, next, closed }: Range): string {
-  return `"${info.id}:${start}:${next}${closed ? ':c' : ''}"`;
 }
 
 /**

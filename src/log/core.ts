@@ -52,7 +52,7 @@ export class Core {
       medium,
       {
         visible: (step) =>
-          makeVisible(step, this.time.nowMs, {
+          makeVisible(step, this.time, {
             changed: (change) => this.#tell(change),
             deleted: (stream) => this.#deleted(stream),
           }),

@@ -214,6 +214,12 @@ export interface StreamInfo extends StreamLineage {
   readonly closed: boolean;
   /** Milliseconds since the epoch; for a file put there by hand its birth. */
   readonly createdAtMs: number;
+  /**
+   * Milliseconds since the epoch at which it got its newest byte, or was created. Never goes back while it is open, also
+   * where the clock does.
+   * Absent where a store cannot tell: then no reader is told that nothing has changed since.
+   */
+  readonly modifiedAtMs?: number;
   readonly ttlSeconds?: number;
   readonly expiresAtMs?: number;
   readonly fork?: { readonly path: string; readonly offset: number };

@@ -39,7 +39,12 @@ export interface StreamSnapshot extends StreamIdentity {
   /** Deleted, and kept for its forks. */
   readonly softDeleted: boolean;
   readonly lastUsedMs: number;
+  /** Undefined where an earlier version wrote it. */
+  readonly modifiedAtMs: number | undefined;
 }
+
+/** By how much a time is later than the one before where the clock is behind it: readers know times in seconds. */
+const CLOCK_SET_BACK_STEP_MS = 1000;
 
 /** How many events of a stream share a block of memory. Few: an event holds a whole commit's bytes. */
 const EVENTS_PER_BLOCK = 8;
@@ -77,6 +82,8 @@ export class Stream implements StreamIdentity {
   appender = false;
   /** Its last read or write, by the store's own time. */
   lastUsedMs: number;
+  /** When it got its newest byte, by the wall clock. */
+  modifiedAtMs: number;
   /** The last use that the journal knows of. */
   journaledUseMs: number;
 
@@ -112,6 +119,7 @@ export class Stream implements StreamIdentity {
     this.tail = this.start;
     this.lastUsedMs = identity.createdAtMs;
     this.journaledUseMs = identity.createdAtMs;
+    this.modifiedAtMs = identity.createdAtMs;
     this.next = {
       path: this.path,
       id: this.id,
@@ -139,6 +147,8 @@ export class Stream implements StreamIdentity {
     stream.softDeleted = snapshot.softDeleted;
     stream.lastUsedMs = snapshot.lastUsedMs;
     stream.journaledUseMs = snapshot.lastUsedMs;
+    // Rather too late than too early: who asks what is new since then is sent too much, not too little.
+    stream.modifiedAtMs = snapshot.modifiedAtMs ?? snapshot.lastUsedMs;
     stream.rollBack();
     return stream;
   }
@@ -162,6 +172,7 @@ export class Stream implements StreamIdentity {
       forks: this.forks,
       softDeleted: this.softDeleted,
       lastUsedMs: this.lastUsedMs,
+      modifiedAtMs: this.modifiedAtMs,
     };
   }
 
@@ -175,11 +186,17 @@ export class Stream implements StreamIdentity {
       tail: this.tail,
       closed: this.closed,
       createdAtMs: this.createdAtMs,
+      modifiedAtMs: this.modifiedAtMs,
       ...(this.ttlSeconds === undefined ? undefined : { ttlSeconds: this.ttlSeconds }),
       ...(this.expiresAtMs === undefined ? undefined : { expiresAtMs: this.expiresAtMs }),
       ...(this.fork === undefined ? undefined : { fork: { path: this.fork.path, offset: this.fork.offset } }),
       appender: this.appender,
     };
+  }
+
+  /** It got a byte. Readers who know a time are to hear of a later one, also when the clock was set back meanwhile. */
+  modified(wallMs: number): void {
+    this.modifiedAtMs = wallMs >= this.modifiedAtMs ? wallMs : this.modifiedAtMs + CLOCK_SET_BACK_STEP_MS;
   }
 
   /** Forgets all that was accepted and will not be committed. */

@@ -1,3 +1,4 @@
+import type { StoreTime } from './clock.js';
 import type { Operation } from './commit.js';
 import type { AppendStep, CreateStep, DeleteStep, Step } from './medium.js';
 import type { StoreChange } from './store.js';
@@ -16,13 +17,13 @@ export interface Audience {
 /**
  * A step is durable: turn it into the committed state and tell readers, in one go, so that nobody sees half of it.
  */
-export function makeVisible(step: Step, nowMs: number, audience: Audience): void {
+export function makeVisible(step: Step, time: StoreTime, audience: Audience): void {
   switch (step.kind) {
     case 'append':
-      appended(step, nowMs, audience);
+      appended(step, time, audience);
       break;
     case 'create':
-      created(step, nowMs, audience);
+      created(step, time, audience);
       break;
     case 'delete':
       deleted(step, audience);
@@ -32,7 +33,8 @@ export function makeVisible(step: Step, nowMs: number, audience: Audience): void
   for (const operation of step.operations) operation.onCommitted?.();
 }
 
-function appended(step: AppendStep, nowMs: number, audience: Audience): void {
+function appended(step: AppendStep, time: StoreTime, audience: Audience): void {
+  const { nowMs } = time;
   const { stream, data, offset, operations } = step;
   let closes = false;
   for (const operation of operations) {
@@ -47,6 +49,7 @@ function appended(step: AppendStep, nowMs: number, audience: Audience): void {
   stream.journaledUseMs = nowMs;
   if (data.length === 0 && !closes) return;
   stream.tail = offset + data.length;
+  if (data.length > 0) stream.modified(time.clock.wallMs());
   if (closes) {
     stream.closed = true;
     endSession(stream, 'closed');
@@ -62,12 +65,14 @@ function commitProducer(stream: Stream, operation: Operation): void {
   if (producer !== undefined && producerState !== undefined) stream.producers.commit(producer.id, producerState);
 }
 
-function created(step: CreateStep, nowMs: number, audience: Audience): void {
+function created(step: CreateStep, time: StoreTime, audience: Audience): void {
+  const { nowMs } = time;
   const { stream, snapshot, source } = step;
   stream.exists = true;
   stream.tail = snapshot.tail;
   stream.closed = snapshot.closed;
   stream.lastUsedMs = nowMs;
+  stream.modifiedAtMs = time.clock.wallMs();
   stream.journaledUseMs = nowMs;
   if (source !== undefined) source.forks++;
   audience.changed({ path: stream.path, kind: 'created', tail: stream.tail, lineage: stream.lineage });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { Subscription } from '../event-stream/index.js';
-import type { Store, StreamEvent } from '../log/index.js';
+import type { Store, StreamEvent, StreamInfo } from '../log/index.js';
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -11,6 +11,11 @@ export function bytes(text: string): Uint8Array {
 
 export function text(data: Uint8Array): string {
   return decoder.decode(data);
+}
+
+/** What stays exactly as it was over a restart. (A file's own time, to which a store may come back, is another clock's.) */
+export function lasting({ modifiedAtMs: _, ...info }: StreamInfo): StreamInfo {
+  return info;
 }
 
 /** All that a stream holds. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import type { StoreChange, StreamInfo } from '../log/index.js';
-import { bytes, contents, follow, nextEvent, rejects, text } from './store-harness.js';
+import { bytes, contents, follow, lasting, nextEvent, rejects, text } from './store-harness.js';
 import type { CaseOfStore } from './store-suite.js';
 
 /** How streams are read, followed, listed and observed. */
@@ -20,6 +20,23 @@ export const readCases: readonly CaseOfStore[] = [
       await rejects(store.read('a', -1, { maxBytes: 1 }), 'OFFSET_OUT_OF_RANGE');
       await rejects(store.read('a', 0.5, { maxBytes: 1 }), 'OFFSET_OUT_OF_RANGE');
       await rejects(store.read('b', 0, { maxBytes: 1 }), 'STREAM_NOT_FOUND');
+    },
+  },
+  {
+    name: 'says, where it can tell, when the newest byte came',
+    async run(store, _, time) {
+      const before = time.now();
+      const { info: first } = await store.create('a', { data: bytes('1') });
+      if (first.modifiedAtMs === undefined) return;
+      assert.ok(first.modifiedAtMs >= before && first.modifiedAtMs <= time.now());
+      await time.pass(10);
+      await store.append('a', { data: bytes('2') });
+      const second = await store.stat('a');
+      assert.ok((second.modifiedAtMs as number) > first.modifiedAtMs);
+      // Reading changes nothing, nor does closing.
+      await store.read('a', 0, { maxBytes: 10 });
+      await store.append('a', { close: true });
+      assert.equal((await store.stat('a')).modifiedAtMs, second.modifiedAtMs);
     },
   },
   {
@@ -159,7 +176,7 @@ export const readCases: readonly CaseOfStore[] = [
       const before = await store.stat('d/a');
       await store.close();
       const again = await reopen(store);
-      assert.deepEqual(await again.stat('d/a'), before);
+      assert.deepEqual(lasting(await again.stat('d/a')), lasting(before));
       assert.equal(await contents(again, 'd/a'), 'one two');
       assert.equal(await contents(again, 'd'), 'above');
       await rejects(again.stat('gone'), 'STREAM_NOT_FOUND');

@@ -166,6 +166,14 @@ export function matchesEntityTag(ifNoneMatch: string | undefined, tag: string): 
   return ifNoneMatch.split(',').some((each) => each.trim().replace(/^W\//, '') === tag);
 }
 
+/** A date of HTTP, in any of its three forms (RFC 9110, section 5.6.7), as milliseconds since the epoch. */
+export function parseHttpDate(value: string | undefined): number | undefined {
+  if (value === undefined || !/\d{2}:\d{2}:\d{2}/.test(value)) return undefined;
+  // The oldest form leaves the zone out.
+  const ms = Date.parse(value.endsWith(' GMT') ? value : `${value} GMT`);
+  return Number.isNaN(ms) ? undefined : ms;
+}
+
 function one(headers: RequestHeaders, name: string): string | undefined {
   const value = headers[name];
   return Array.isArray(value) ? value.join(', ') : value;

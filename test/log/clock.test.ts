@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { StoreTime, systemClock, WALL_CLOCK_SETTLES_MS } from '../../src/log/clock.js';
+import { openMemoryStore } from '../../src/log/memory-store.js';
 import { ManualClock } from './manual-clock.js';
 
 const HOUR_MS = 3_600_000;
@@ -93,5 +94,24 @@ describe('a moment of the wall clock', () => {
     expect(time.isSurelyPast(moment)).toBe(false);
     clock.pass(1000);
     expect(time.isSurelyPast(moment)).toBe(true);
+  });
+});
+
+describe('the time at which a stream got its newest byte', () => {
+  it('is that of the wall clock, and another one each time also where the clock was set back', async () => {
+    const clock = new ManualClock();
+    const store = openMemoryStore({}, clock);
+    const modifiedAtMs = async () => (await store.stat('a')).modifiedAtMs as number;
+    await store.create('a');
+    clock.setWall(HOUR_MS);
+    await store.append('a', { data: Buffer.from('1') });
+    const first = await modifiedAtMs();
+    expect(first).toBe(clock.wallMs());
+    clock.setWall(-2 * HOUR_MS);
+    await store.append('a', { data: Buffer.from('2') });
+    const second = await modifiedAtMs();
+    // Readers know it in seconds.
+    expect(Math.floor(second / 1000)).toBeGreaterThan(Math.floor(first / 1000));
+    await store.close();
   });
 });

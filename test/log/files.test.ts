@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -8,6 +9,7 @@ import {
   renameSync,
   rmSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { appendFile, mkdtemp, rm, truncate } from 'node:fs/promises';
@@ -61,6 +63,34 @@ describe('a stream', () => {
     await store.create('m', { contentType: 'application/json', data: bytes('{"a":1.0}\n') });
     await store.append('m', { data: bytes('[]\n') });
     expect(readFileSync(join(root, 'm'), 'utf8')).toBe('{"a":1.0}\n[]\n');
+  });
+
+  it('knows when its newest byte came, over a restart, a crash and a copy', async () => {
+    const modified = async (from: Store) => (await from.stat('a')).modifiedAtMs ?? 0;
+    await store.create('a', { data: bytes('1') });
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const begun = Date.now();
+    await store.append('a', { data: bytes('2') });
+    const done = Date.now();
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const copy = `${root}-copy`;
+    cpSync(root, copy, { recursive: true, preserveTimestamps: true });
+    const crashed = await createFileStore({ root: copy });
+    const times = [await modified(store), await modified(crashed)];
+    await crashed.close();
+    await rm(copy, { recursive: true });
+    for (let restarts = 0; restarts < 2; restarts++) {
+      await reopen();
+      times.push(await modified(store));
+    }
+    // A file's time may be a tick of the system's clock old.
+    for (const time of times) expect([time >= begun - 10, time <= done + 1]).toEqual([true, true]);
+  });
+
+  it('that was put there by hand came when its file was written', async () => {
+    writeFileSync(join(root, 'hand.txt'), 'by hand');
+    utimesSync(join(root, 'hand.txt'), 1e9, 1e9);
+    expect((await store.stat('hand.txt')).modifiedAtMs).toBe(1e12);
   });
 
   it('that is deleted takes the directories with it that nobody else needs', async () => {

@@ -31,6 +31,8 @@ export interface FoundStream {
   readonly file: string;
   readonly overflow: boolean;
   readonly size: number;
+  /** When it was last written to. */
+  readonly modifiedAtMs: number;
 }
 
 /**
@@ -57,19 +59,23 @@ export function findStream(parts: FileParts, path: string): FoundStream | undefi
     const file = parts.layout.overflowOf(path, metadata.stream.id);
     const stat = parts.fs.stat(file);
     if (stat?.kind === 'file') {
-      return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: true, size: stat.size };
+      return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: true, ...sizeAndTime(stat) };
     }
   }
   const stat = parts.places.find(path);
   if (stat === undefined) return undefined;
   const file = parts.layout.fileOf(path);
   if (metadata === undefined || metadata.overflow) {
-    return { snapshot: byHand(path, stat), lsn: 0, file, overflow: false, size: stat.size };
+    return { snapshot: byHand(path, stat), lsn: 0, file, overflow: false, ...sizeAndTime(stat) };
   }
-  return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: false, size: stat.size };
+  return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: false, ...sizeAndTime(stat) };
 }
 
-export function restoreStream(parts: FileParts, found: FoundStream): Stream {
+function sizeAndTime(stat: FileStat): Pick<FoundStream, 'size' | 'modifiedAtMs'> {
+  return { size: stat.size, modifiedAtMs: Math.ceil(stat.mtimeMs) };
+}
+
+export function restoreStream(parts: FileParts, found: Omit<FoundStream, 'modifiedAtMs'>): Stream {
   return Stream.restore(found.snapshot, () => {
     const storage = makeStorage(parts, found.snapshot);
     storage.adopt(found.file, found.overflow, found.size);
@@ -106,12 +112,13 @@ function byHand(path: string, stat: FileStat): StreamSnapshot {
     forks: 0,
     softDeleted: false,
     lastUsedMs: Math.floor(stat.mtimeMs),
+    modifiedAtMs: Math.ceil(stat.mtimeMs),
   };
 }
 
 /** The metadata, brought in line with a file that others may have changed since. */
 function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
-  const { snapshot, file, size } = found;
+  const { snapshot, file, size, modifiedAtMs } = found;
   const start = snapshot.fork?.offset ?? 0;
   const tail = start + size;
   if (tail === snapshot.tail) return snapshot;
@@ -119,7 +126,16 @@ function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
     // Offsets mean something else now: it is another stream, whose producers have not begun.
     const stat = parts.fs.stat(file);
     const id = stat === undefined ? snapshot.id : fileId({ ...stat, ino: stat.ino + size });
-    return { ...snapshot, id, tail, closed: false, closedBy: undefined, streamSeq: undefined, producers: [] };
+    return {
+      ...snapshot,
+      id,
+      tail,
+      modifiedAtMs,
+      closed: false,
+      closedBy: undefined,
+      streamSeq: undefined,
+      producers: [],
+    };
   }
   if (snapshot.json && !endsWithNewline(parts, file, size)) {
     throw new MillraceError(
@@ -127,7 +143,8 @@ function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
       `The file of the JSON stream ${snapshot.path} was changed by another program and does not end with a whole line. End it with \\n, or remove it.`,
     );
   }
-  return { ...snapshot, tail };
+  // The metadata is not written with each append: the file knows when the last one came.
+  return { ...snapshot, tail, modifiedAtMs };
 }
 
 function fileId(stat: { readonly ino: number; readonly birthtimeMs: number }): string {

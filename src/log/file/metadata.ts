@@ -127,5 +127,6 @@ export function parseSnapshot(value: Partial<StreamSnapshot>): StreamSnapshot {
     forks: value.forks ?? 0,
     softDeleted: value.softDeleted === true,
     lastUsedMs,
+    modifiedAtMs: value.modifiedAtMs,
   };
 }

@@ -409,6 +409,7 @@ function append(stream: Replayed, record: JournalRecord, segment: Segment): void
     state.closedBy = producer && { id: producer.id, epoch: producer.epoch, seq: producer.seq };
   }
   state.lastUsedMs = timeMs;
+  if (record.payloadLength > 0) state.modifiedAtMs = timeMs;
 }
 
 function addBytes(stream: Replayed, record: JournalRecord, segment: Segment): void {
@@ -420,8 +421,9 @@ function addBytes(stream: Replayed, record: JournalRecord, segment: Segment): vo
  * Metadata is not written for each append: what was appended since is in the file. Where its records were flushed and
  * freed nothing else tells of it.
  */
-function withItsFile({ snapshot, size }: FoundStream): StreamSnapshot {
-  return { ...snapshot, tail: Math.max(snapshot.tail, (snapshot.fork?.offset ?? 0) + size) };
+function withItsFile({ snapshot, size, modifiedAtMs }: FoundStream): StreamSnapshot {
+  const tail = (snapshot.fork?.offset ?? 0) + size;
+  return tail > snapshot.tail ? { ...snapshot, tail, modifiedAtMs } : snapshot;
 }
 
 function mutable(snapshot: StreamSnapshot): MutableSnapshot {
