@@ -1,9 +1,12 @@
 import { MillraceError } from '../errors.js';
-import { type ListOptions, type StreamInfo, streamUrlPath } from '../log/index.js';
+import { type ListOptions, type Store, type StreamInfo, type StreamPage, streamUrlPath } from '../log/index.js';
 import type { MillraceHandler } from './context.js';
 import { requireMethod, sendJson } from './respond.js';
+import { isReserved } from './route.js';
 
-/** Most streams on one page of `/-/streams`. */
+/** Streams on a page of `/-/streams` for which the client named no number. */
+export const STREAMS_PER_PAGE_DEFAULT = 1000;
+/** Most streams on one page. */
 export const STREAMS_PER_PAGE_MAX = 10_000;
 
 /** `GET /-/streams?prefix=&after=&limit=`: the streams in the order of their paths, a page at a time. */
@@ -17,15 +20,24 @@ export const listStreams: MillraceHandler = async (exchange) => {
   if (after !== null) options.after = after;
   const limit = query.get('limit');
   if (limit !== null) options.limit = parseLimit(limit);
-  const page = await exchange.context.store.list(options);
-  sendJson(exchange, 200, {
-    // The server's own are not for clients.
-    streams: page.streams
-      .filter(({ path }) => !path.startsWith('__ds/'))
-      .map((info) => describe(info, exchange.context.prefix)),
-    next: page.next ?? null,
-  });
+  const { store, prefix: mountedAt } = exchange.context;
+  const { streams, next = null } = await listPublic(store, options);
+  sendJson(exchange, 200, { streams: streams.map((info) => describe(info, mountedAt)), next });
 };
+
+/** A page of what clients may know of: it is full of such as long as there are, and none of the others ends it. */
+async function listPublic(store: Store, options: ListOptions): Promise<StreamPage> {
+  const { limit = STREAMS_PER_PAGE_DEFAULT } = options;
+  const streams: StreamInfo[] = [];
+  let { after = '' } = options;
+  for (;;) {
+    const page = await store.list({ ...options, after, limit: limit - streams.length });
+    streams.push(...page.streams.filter(({ path }) => !isReserved(path)));
+    if (page.next === undefined) return { streams };
+    if (streams.length >= limit) return { streams, next: page.next };
+    after = page.next;
+  }
+}
 
 function parseLimit(text: string): number {
   const limit = /^\d{1,6}$/.test(text) ? Number(text) : 0;

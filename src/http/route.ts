@@ -133,10 +133,15 @@ const RESERVED = /^(.*?)\/__ds(?:\/(.*))?$/;
  * Errors: `INVALID_PATH`.
  */
 export function publicStreamPath(path: string): string {
-  if (!path.startsWith('-') && !path.includes('__ds')) return path;
-  const segments = path.split('/');
-  if (segments[0] !== '-' && !segments.includes('__ds')) return path;
+  if (!isReserved(path)) return path;
   throw new MillraceError('INVALID_PATH', 'The path is reserved: no stream can begin with -/ or have a segment __ds.');
+}
+
+/** Whether a path is one of the store's own, or of `/-/`: no client has to do with it. */
+export function isReserved(path: string): boolean {
+  if (!path.startsWith('-') && !path.includes('__ds')) return false;
+  const segments = path.split('/');
+  return segments[0] === '-' || segments.includes('__ds');
 }
 
 function parseVerb(name: string): StreamVerb | undefined {

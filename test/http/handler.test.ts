@@ -82,6 +82,25 @@ describe('/-/streams', () => {
     } while (next !== null);
     expect(seen).toEqual(['a', 'b/1', 'b/2', 'c']);
   });
+
+  it("says nothing of the server's own streams, at any size of a page", async () => {
+    for (const path of ['__ds/keys', '__ds/subscriptions/1', 'Z', '-/x', 'd/__ds/x']) await server.store.create(path);
+    for (const limit of [1, 2, 3, 4, 100]) {
+      const seen: string[][] = [];
+      let next: string | null = '';
+      do {
+        const answer = await ask(server, 'GET', `/-/streams?limit=${limit}&after=${encodeURIComponent(next)}`);
+        expect(answer.text).not.toMatch(/__ds|-\/x/);
+        const page = JSON.parse(answer.text) as Awaited<ReturnType<typeof list>>;
+        seen.push(page.streams.map(({ path }) => path));
+        next = page.next;
+      } while (next !== null);
+      expect(seen.flat()).toEqual(['Z', 'a', 'b/1', 'b/2', 'c']);
+      // None is short because of what was left out.
+      for (const paths of seen.slice(0, -1)) expect(paths).toHaveLength(limit);
+    }
+    expect(await list('?prefix=__ds/')).toEqual({ streams: [], next: null });
+  });
 });
 
 describe('browsers of other origins', () => {

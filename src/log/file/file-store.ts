@@ -16,6 +16,7 @@ import { lockRoot } from './lock.js';
 import { type Loss, Losses } from './losses.js';
 import { MetadataFiles } from './metadata.js';
 import { OPEN_FILES_MAX, OpenFiles } from './open-files.js';
+import { tightenPermissions } from './permissions.js';
 import { Places } from './places.js';
 import { recover } from './recovery.js';
 
@@ -76,6 +77,7 @@ export async function openFileStore(
   const files = new OpenFiles(fs, positive('openFilesMax', options.openFilesMax ?? OPEN_FILES_MAX));
   try {
     await makeOwnDirectories(fs, layout);
+    tightenPermissions(layout);
     const guard = new Guard(fs, layout, lock);
     const losses = new Losses(fs, layout, (loss) => options.onLoss?.(loss));
     await losses.open();

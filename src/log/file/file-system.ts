@@ -3,6 +3,13 @@ import { dirname } from 'node:path';
 
 const nodeConstants = fs.constants;
 
+/** Of a file, of a directory that belongs to the store alone, whatever the umask. */
+export const PRIVATE_FILE_MODE = 0o600;
+export const PRIVATE_DIRECTORY_MODE = 0o700;
+/** Of the streams' files and directories: what the umask leaves of it. */
+export const SHARED_FILE_MODE = 0o666;
+export const SHARED_DIRECTORY_MODE = 0o777;
+
 /** What is asked about a file. */
 export interface FileStat {
   readonly kind: 'file' | 'directory' | 'link' | 'other';
@@ -34,7 +41,8 @@ export interface DirectoryReader {
  * microseconds, handing it to another thread takes twenty. Whatever waits for a disk is asynchronous.
  */
 export interface FileSystem {
-  open(path: string, flags: number): number;
+  /** A file that this makes is private, unless `mode` says otherwise. */
+  open(path: string, flags: number, mode?: number): number;
   close(fd: number): void;
   /** May write less than it was given. */
   write(fd: number, data: Uint8Array, position: number): number;
@@ -48,7 +56,8 @@ export interface FileSystem {
   stat(path: string): FileStat | undefined;
   fstat(fd: number): FileStat;
   realpath(path: string): string;
-  mkdir(path: string): void;
+  /** Private, unless `mode` says otherwise. */
+  mkdir(path: string, mode?: number): void;
   unlink(path: string): void;
   rmdir(path: string): void;
   rename(from: string, to: string): void;
@@ -59,7 +68,7 @@ export interface FileSystem {
 
 /** The operating system's. */
 export const nodeFileSystem: FileSystem = {
-  open: (path, flags) => fs.openSync(path, flags, 0o666),
+  open: (path, flags, mode = PRIVATE_FILE_MODE) => fs.openSync(path, flags, mode),
   close: (fd) => fs.closeSync(fd),
   write: (fd, data, position) => fs.writeSync(fd, data, 0, data.length, position),
   writeLarge: (fd, data, position) =>
@@ -88,7 +97,7 @@ export const nodeFileSystem: FileSystem = {
   },
   fstat: (fd) => toFileStat(fs.fstatSync(fd)),
   realpath: (path) => fs.realpathSync.native(path),
-  mkdir: (path) => fs.mkdirSync(path),
+  mkdir: (path, mode = PRIVATE_DIRECTORY_MODE) => fs.mkdirSync(path, mode),
   unlink: (path) => fs.unlinkSync(path),
   rmdir: (path) => fs.rmdirSync(path),
   rename: (from, to) => fs.renameSync(from, to),
@@ -211,9 +220,9 @@ export function readSmallFile(fs: FileSystem, path: string): Buffer | undefined 
 }
 
 /** Makes a directory where there is none; whether it made one. */
-export function makeDirectory(fs: FileSystem, path: string): boolean {
+export function makeDirectory(fs: FileSystem, path: string, mode?: number): boolean {
   try {
-    fs.mkdir(path);
+    fs.mkdir(path, mode);
     return true;
   } catch (error) {
     if (codeOf(error) === 'EEXIST') return false;

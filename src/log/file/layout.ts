@@ -16,6 +16,8 @@ export class Layout {
   readonly lost: string;
   /** Beside Millrace's own directory, so that who removes that one does not remove the lock. */
   readonly lock: string;
+  /** Streams of the server itself, its keys among them. */
+  readonly serverStreams: string;
 
   constructor(root: string) {
     this.root = root;
@@ -27,6 +29,12 @@ export class Layout {
     this.expiring = join(this.own, 'expiring');
     this.lost = join(this.own, 'lost');
     this.lock = join(root, `${OWN_DIRECTORY}.lock`);
+    this.serverStreams = join(root, '__ds');
+  }
+
+  /** Whether a file, or a directory, is for nobody but the server. */
+  isPrivate(path: string): boolean {
+    return [this.own, this.serverStreams].some((top) => path === top || path.startsWith(`${top}/`));
   }
 
   /** The file that a stream is. */

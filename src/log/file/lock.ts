@@ -2,6 +2,7 @@ import { closeSync, fstatSync, lstatSync, openSync } from 'node:fs';
 import { tryLock } from 'fs-native-extensions';
 import { MillraceError } from '../../errors.js';
 import { diskError } from './disk-error.js';
+import { PRIVATE_FILE_MODE } from './file-system.js';
 
 /** A root that belongs to this process. */
 export interface RootLock {
@@ -17,7 +18,7 @@ export interface RootLock {
 export function lockRoot(file: string, root: string): RootLock {
   let fd: number;
   try {
-    fd = openSync(file, 'a+');
+    fd = openSync(file, 'a+', PRIVATE_FILE_MODE);
   } catch (error) {
     throw diskError(error, `The root ${root} cannot be locked`);
   }

@@ -49,12 +49,12 @@ export class OpenFiles {
     return this.#add(path, this.#openExisting(path));
   }
 
-  /** Opens a file with flags of its own (to create it). */
-  open(path: string, flags: number): OpenFile {
+  /** Opens a file with flags of its own (to create it, private unless `mode` says otherwise). */
+  open(path: string, flags: number, mode?: number): OpenFile {
     this.forget(path);
     return this.#add(
       path,
-      this.#withRoom(() => this.#fs.open(path, flags | O_RDWR | FLAGS)),
+      this.#withRoom(() => this.#fs.open(path, flags | O_RDWR | FLAGS, mode)),
     );
   }
 

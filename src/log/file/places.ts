@@ -2,7 +2,15 @@ import { constants } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import type { FileStorage } from './file-storage.js';
-import { codeOf, type FileStat, type FileSystem, makeDirectory, removeFile } from './file-system.js';
+import {
+  codeOf,
+  type FileStat,
+  type FileSystem,
+  makeDirectory,
+  removeFile,
+  SHARED_DIRECTORY_MODE,
+  SHARED_FILE_MODE,
+} from './file-system.js';
 import type { Layout } from './layout.js';
 import type { OpenFiles } from './open-files.js';
 
@@ -63,7 +71,7 @@ export class Places {
     const flags = O_CREAT | (again ? O_TRUNC : O_EXCL);
     try {
       this.#makeParents(natural);
-      this.#files.open(natural, flags);
+      this.#files.open(natural, flags, this.#layout.isPrivate(natural) ? undefined : SHARED_FILE_MODE);
       this.#adopt(storage, natural, false);
     } catch (error) {
       const code = codeOf(error);
@@ -101,7 +109,8 @@ export class Places {
       missing.push(at);
     }
     for (const directory of missing.reverse()) {
-      if (makeDirectory(this.#fs, directory)) this.dirtyDirectories.add(dirname(directory));
+      const mode = this.#layout.isPrivate(directory) ? undefined : SHARED_DIRECTORY_MODE;
+      if (makeDirectory(this.#fs, directory, mode)) this.dirtyDirectories.add(dirname(directory));
     }
   }
 
