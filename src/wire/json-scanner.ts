@@ -1,5 +1,7 @@
 import { MillraceError } from '../errors.js';
-import { JSON_DEPTH_MAX } from './json.js';
+
+/** How deep a message may be nested: readers in many languages are recursive. */
+export const JSON_DEPTH_MAX = 1000;
 
 /**
  * Told of each value that the outermost array or object holds, by its bounds in the bytes, and by those of its name,
@@ -24,13 +26,72 @@ export interface JsonScannerOptions {
  */
 export class JsonScanner {
   readonly #bytes: Uint8Array;
+  readonly #machine: JsonMachine;
+  #at = 0;
+
+  constructor(bytes: Uint8Array, { depthMax = JSON_DEPTH_MAX, onEntry }: JsonScannerOptions = {}) {
+    this.#bytes = bytes;
+    // A small message is not worth a place for a thousand levels that it cannot have.
+    const levels = Math.min(depthMax, bytes.length);
+    this.#machine = new JsonMachine({ depthMax, levels, ...(onEntry === undefined ? {} : { onEntry }) });
+  }
+
+  /**
+   * Goes on for so many bytes; true once all are checked. Errors: `INVALID_JSON`, which says at which byte it ceases to be
+   * JSON, or that it is nested too deep.
+   */
+  scan(bytesMax = Number.POSITIVE_INFINITY): boolean {
+    const bytes = this.#bytes;
+    const end = Math.min(bytes.length, this.#at + bytesMax);
+    this.#machine.take(bytes, this.#at, end);
+    this.#at = end;
+    if (end < bytes.length) return false;
+    this.#machine.end();
+    return true;
+  }
+}
+
+/** {@link JsonScanner} for texts that are small, or where nobody else waits. Errors: `INVALID_JSON`. */
+export function checkJson(bytes: Uint8Array): void {
+  new JsonScanner(bytes).scan();
+}
+
+/** Takes a text's bytes as they are checked, without what stands between its tokens. */
+export interface JsonTokenSink {
+  /** These bytes are no part of a token. */
+  drop(bytes: Uint8Array, start: number, end: number): void;
+  /** The byte is the comma between two elements of the outermost array. */
+  separate(bytes: Uint8Array, at: number): void;
+}
+
+/** Options of {@link JsonMachine}. */
+interface JsonMachineOptions {
+  readonly depthMax: number;
+  /** For how many levels it has room: as many as a text can have. Default: `depthMax`. */
+  readonly levels?: number;
+  readonly onEntry?: JsonEntryVisitor;
+  /**
+   * Where tokens go. The outermost array is then none of them, nor a level: its elements are texts of their own
+   * (Durable Streams, section 9.1). With `keepsArrays` it is like any other.
+   */
+  readonly sink?: JsonTokenSink;
+  readonly keepsArrays?: boolean;
+}
+
+/** The state of a text that is being checked, whatever pieces it comes in. */
+export class JsonMachine {
   readonly #onEntry: JsonEntryVisitor | undefined;
+  readonly #sink: JsonTokenSink | undefined;
+  readonly #splits: boolean;
   readonly #depthMax: number;
   /** What each open bracket was, outermost first. */
   readonly #open: Uint8Array;
   #depth = 0;
-  #at = 0;
+  #levelsMax: number;
   #state = VALUE;
+  /** How many bytes were taken, and how far that is from their places in the piece at hand. */
+  #taken = 0;
+  #offset = 0;
   /** Whether the string at hand is the name of a member. */
   #isName = false;
   /** What is left of a word (`true`), of `\u` and its digits, or of a character of several bytes. */
@@ -43,24 +104,35 @@ export class JsonScanner {
   #nameStart = -1;
   #nameEnd = -1;
   #entryStart = 0;
-  #valueEnd = 0;
+  #valueEnd = -1;
 
-  constructor(bytes: Uint8Array, { depthMax = JSON_DEPTH_MAX, onEntry }: JsonScannerOptions = {}) {
-    this.#bytes = bytes;
-    this.#onEntry = onEntry;
-    // A small message is not worth a place for a thousand levels that it cannot have.
-    this.#open = new Uint8Array(Math.min(depthMax, bytes.length));
+  constructor({ depthMax, levels = depthMax + 1, onEntry, sink, keepsArrays = false }: JsonMachineOptions) {
     this.#depthMax = depthMax;
+    this.#levelsMax = depthMax;
+    this.#open = new Uint8Array(levels);
+    this.#onEntry = onEntry;
+    this.#sink = sink;
+    this.#splits = sink !== undefined && !keepsArrays;
   }
 
-  /**
-   * Goes on for so many bytes; true once all are checked. Errors: `INVALID_JSON`, which says at which byte it ceases to be
-   * JSON, or that it is nested too deep.
-   */
-  scan(bytesMax = Number.POSITIVE_INFINITY): boolean {
-    const bytes = this.#bytes;
-    const end = Math.min(bytes.length, this.#at + bytesMax);
-    let at = this.#at;
+  /** Whether nothing but whitespace came so far. */
+  get isBlank(): boolean {
+    return this.#state === VALUE && this.#depth === 0;
+  }
+
+  /** Begins a new text. */
+  reset(): void {
+    this.#depth = 0;
+    this.#levelsMax = this.#depthMax;
+    this.#state = VALUE;
+    this.#taken = 0;
+    this.#valueEnd = -1;
+  }
+
+  /** Checks the next bytes of the text. Errors: `INVALID_JSON`. */
+  take(bytes: Uint8Array, from: number, end: number): void {
+    this.#offset = this.#taken - from;
+    let at = from;
     let state = this.#state;
     while (at < end) {
       const byte = bytes[at] as number;
@@ -77,23 +149,23 @@ export class JsonScanner {
             this.#left = 4;
             state = HEX;
           } else if (ESCAPED[byte] === 1) state = STRING;
-          else throw notJson(at);
+          else throw this.#notJson(at);
           at++;
           break;
         case HEX:
-          if (!isHex(byte)) throw notJson(at);
+          if (!isHex(byte)) throw this.#notJson(at);
           if (--this.#left === 0) state = STRING;
           at++;
           break;
         case CHARACTER:
-          if (byte < this.#low || byte > this.#high) throw notUtf8(at);
+          if (byte < this.#low || byte > this.#high) throw this.#notUtf8(at);
           this.#low = 0x80;
           this.#high = 0xbf;
           if (--this.#left === 0) state = STRING;
           at++;
           break;
         case WORD:
-          if (byte !== this.#word.charCodeAt(this.#word.length - this.#left)) throw notJson(at);
+          if (byte !== this.#word.charCodeAt(this.#word.length - this.#left)) throw this.#notJson(at);
           at++;
           if (--this.#left === 0) {
             state = AFTER_VALUE;
@@ -101,31 +173,49 @@ export class JsonScanner {
           }
           break;
         case AFTER_VALUE:
-          if (isSpace(byte)) at++;
-          else state = this.#afterValue(byte, at++);
+          if (byte <= SPACE) at = this.#space(bytes, at, end);
+          else if (byte === COMMA && this.#depth > 1) {
+            state = this.#open[this.#depth - 1] === OPEN_BRACE ? NAME : VALUE;
+            at++;
+          } else state = this.#afterValue(bytes, byte, at++);
           break;
         case VALUE:
         case VALUE_OR_END:
         case NAME:
         case NAME_OR_END:
         case COLON:
-          if (isSpace(byte)) at++;
-          else state = this.#begin(state, byte, at++);
+          if (byte <= SPACE) at = this.#space(bytes, at, end);
+          else state = this.#begin(bytes, state, byte, at++);
           break;
         default: {
           const next = afterDigit(state, byte);
+          if (next < 0) throw this.#notJson(at);
           if (next === AFTER_VALUE) this.#valueEnd = at;
-          else if (next < 0) throw notJson(at);
-          else at++;
+          else {
+            at++;
+            if (next === state) while (at < end && isDigit(bytes[at] as number)) at++;
+          }
           state = next;
         }
       }
     }
-    this.#at = at;
     this.#state = state;
-    if (at < bytes.length) return false;
-    if (this.#depth > 0 || !(state === AFTER_VALUE || isWholeNumber(state))) throw notJson(at);
-    return true;
+    this.#taken += end - from;
+  }
+
+  /** The text ends here. Errors: `INVALID_JSON` where it is not whole. */
+  end(): void {
+    if (this.#depth > 0 || !(this.#state === AFTER_VALUE || isWholeNumber(this.#state)))
+      throw this.#notJson(this.#taken - this.#offset);
+  }
+
+  /** Takes what stands between tokens; answers where that ends. */
+  #space(bytes: Uint8Array, start: number, end: number): number {
+    let at = start;
+    while (at < end && isSpace(bytes[at] as number)) at++;
+    if (at === start) throw this.#notJson(at);
+    this.#sink?.drop(bytes, start, at);
+    return at;
   }
 
   /** A byte of a string that is no plain character: its end, an escape, or the first of several of a character. */
@@ -139,8 +229,8 @@ export class JsonScanner {
       return COLON;
     }
     if (byte === BACKSLASH) return ESCAPE;
-    if (byte < SPACE) throw notJson(at);
-    if (byte < 0xc2 || byte > 0xf4) throw notUtf8(at);
+    if (byte < SPACE) throw this.#notJson(at);
+    if (byte < 0xc2 || byte > 0xf4) throw this.#notUtf8(at);
     this.#left = byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
     // No longer form than needed, no half of a surrogate pair, nothing beyond U+10FFFF.
     this.#low = byte === 0xe0 ? 0xa0 : byte === 0xf0 ? 0x90 : 0x80;
@@ -149,19 +239,19 @@ export class JsonScanner {
   }
 
   /** What a byte begins where a value, a name or a colon is due. */
-  #begin(state: number, byte: number, at: number): number {
+  #begin(bytes: Uint8Array, state: number, byte: number, at: number): number {
     if (state === COLON) {
-      if (byte !== COLON_SIGN) throw notJson(at);
+      if (byte !== COLON_SIGN) throw this.#notJson(at);
       return VALUE;
     }
     if (state === NAME || state === NAME_OR_END) {
-      if (byte === CLOSE_BRACE && state === NAME_OR_END) return this.#close(byte, at);
-      if (byte !== QUOTE) throw notJson(at);
+      if (byte === CLOSE_BRACE && state === NAME_OR_END) return this.#close(bytes, byte, at);
+      if (byte !== QUOTE) throw this.#notJson(at);
       if (this.#depth === 1) this.#nameStart = at;
       this.#isName = true;
       return STRING;
     }
-    if (byte === CLOSE_BRACKET && state === VALUE_OR_END) return this.#close(byte, at);
+    if (byte === CLOSE_BRACKET && state === VALUE_OR_END) return this.#close(bytes, byte, at);
     if (this.#depth === 1) this.#entryStart = at;
     switch (byte) {
       case QUOTE:
@@ -169,7 +259,11 @@ export class JsonScanner {
         return STRING;
       case OPEN_BRACE:
       case OPEN_BRACKET:
-        if (this.#depth === this.#depthMax) throw tooDeep(this.#depthMax);
+        if (this.#depth === 0 && byte === OPEN_BRACKET && this.#splits) {
+          this.#levelsMax++;
+          this.#sink?.drop(bytes, at, at + 1);
+        }
+        if (this.#depth === this.#levelsMax) throw tooDeep(this.#depthMax);
         this.#open[this.#depth++] = byte;
         return byte === OPEN_BRACE ? NAME_OR_END : VALUE_OR_END;
       case MINUS_SIGN:
@@ -183,7 +277,7 @@ export class JsonScanner {
       case LETTER_N:
         return this.#beginWord('null');
       default:
-        if (!isDigit(byte)) throw notJson(at);
+        if (!isDigit(byte)) throw this.#notJson(at);
         return INTEGER;
     }
   }
@@ -194,17 +288,23 @@ export class JsonScanner {
     return WORD;
   }
 
-  #afterValue(byte: number, at: number): number {
-    if (this.#depth === 0) throw notJson(at);
-    if (byte !== COMMA) return this.#close(byte, at);
-    if (this.#depth === 1) this.#tellEntry();
+  #afterValue(bytes: Uint8Array, byte: number, at: number): number {
+    if (this.#depth === 0) throw this.#notJson(at);
+    if (byte !== COMMA) return this.#close(bytes, byte, at);
+    if (this.#depth === 1) {
+      this.#tellEntry();
+      if (this.#splits && this.#open[0] === OPEN_BRACKET) this.#sink?.separate(bytes, at);
+    }
     return this.#open[this.#depth - 1] === OPEN_BRACE ? NAME : VALUE;
   }
 
-  #close(byte: number, at: number): number {
+  #close(bytes: Uint8Array, byte: number, at: number): number {
     const open = this.#open[this.#depth - 1];
-    if (byte !== (open === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET)) throw notJson(at);
-    if (this.#depth === 1 && this.#valueEnd > 0) this.#tellEntry();
+    if (byte !== (open === OPEN_BRACE ? CLOSE_BRACE : CLOSE_BRACKET)) throw this.#notJson(at);
+    if (this.#depth === 1) {
+      if (this.#valueEnd >= 0) this.#tellEntry();
+      if (this.#splits && open === OPEN_BRACKET) this.#sink?.drop(bytes, at, at + 1);
+    }
     this.#depth--;
     this.#valueEnd = at + 1;
     return AFTER_VALUE;
@@ -214,11 +314,16 @@ export class JsonScanner {
     const isMember = this.#open[0] === OPEN_BRACE;
     this.#onEntry?.(this.#entryStart, this.#valueEnd, isMember ? this.#nameStart : -1, isMember ? this.#nameEnd : -1);
   }
-}
 
-/** {@link JsonScanner} for texts that are small, or where nobody else waits. Errors: `INVALID_JSON`. */
-export function checkJson(bytes: Uint8Array): void {
-  new JsonScanner(bytes).scan();
+  #notJson(place: number): MillraceError {
+    const at = place + this.#offset;
+    return new MillraceError('INVALID_JSON', `This is not JSON from byte ${at} on: send one whole JSON value.`, { at });
+  }
+
+  #notUtf8(place: number): MillraceError {
+    const at = place + this.#offset;
+    return new MillraceError('INVALID_JSON', `The JSON is not UTF-8 at byte ${at}: encode its text as UTF-8.`, { at });
+  }
 }
 
 // What is due next, or what is at hand.
@@ -309,14 +414,6 @@ function isHex(byte: number): boolean {
 
 function isSpace(byte: number): boolean {
   return byte === SPACE || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
-function notJson(at: number): MillraceError {
-  return new MillraceError('INVALID_JSON', `This is not JSON from byte ${at} on: send one whole JSON value.`, { at });
-}
-
-function notUtf8(at: number): MillraceError {
-  return new MillraceError('INVALID_JSON', `The JSON is not UTF-8 at byte ${at}: encode its text as UTF-8.`, { at });
 }
 
 function tooDeep(depthMax: number): MillraceError {

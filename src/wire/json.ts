@@ -1,12 +1,9 @@
-import { MillraceError } from '../errors.js';
+import { JSON_DEPTH_MAX, JsonMachine, type JsonTokenSink } from './json-scanner.js';
 
 /**
  * JSON mode (Durable Streams, section 9.1) over NDJSON: a stream of JSON messages is kept as one message a line, with
  * the text of its writer. Values are checked, never rebuilt, so `1.0`, `1e400` and twenty digits come back as sent.
  */
-
-/** How deep a message may be nested: readers in many languages are recursive. */
-export const JSON_DEPTH_MAX = 1000;
 
 /** Whether a stream of this content type is made of JSON messages. */
 export function isJsonType(contentType: string): boolean {
@@ -26,98 +23,112 @@ const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 const TAB = 0x09;
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
 const COMMA = 0x2c;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
 
-// A byte order mark is kept by the decoder and then refused by the parser, as RFC 8259 section 8.1 wants it.
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const EMPTY = new Uint8Array(0);
 
 /**
  * Turns a request body into lines: an array gives one message per element (one level, not more), anything else is one
- * message. Throws `INVALID_JSON` for what is not JSON in UTF-8 or is nested deeper than {@link JSON_DEPTH_MAX}.
+ * message. Errors: `INVALID_JSON` for what is not JSON in UTF-8 or is nested deeper than {@link JSON_DEPTH_MAX}.
  * An empty array gives no message: whether that is allowed is the caller's to say.
  */
 export function encodeJsonLines(body: Uint8Array): JsonLines {
-  const lines = splitMessages(body);
-  let text: string;
-  try {
-    text = utf8.decode(body);
-  } catch {
-    throw new MillraceError('INVALID_JSON', 'The body is not UTF-8: encode the JSON text as UTF-8.');
-  }
-  try {
-    JSON.parse(text);
-  } catch {
-    throw new MillraceError(
-      'INVALID_JSON',
-      'The body is not valid JSON: send one JSON value, or an array of values to append each of them.',
-    );
-  }
-  return lines;
+  machine.reset();
+  writer.begin(body.length);
+  machine.take(body, 0, body.length);
+  machine.end();
+  return writer.finish(body, body.length);
 }
 
-/**
- * Splits without checking: on valid JSON the result is right, on anything else it is meaningless but harmless, and
- * `encodeJsonLines` throws it away. Checks the depth, so that the parser never sees an absurd one.
- */
-function splitMessages(body: Uint8Array): JsonLines {
-  const length = body.length;
-  let at = 0;
-  while (at < length && isSpace(body[at])) at++;
-  let end = length;
-  while (end > at && isSpace(body[end - 1])) end--;
-  const isArray = end - at >= 2 && body[at] === OPEN_BRACKET;
-  if (isArray) {
-    at++;
-    end--;
+/** {@link encodeJsonLines} in slices: `while (!encoder.encode(SLICE_BYTES)) await nextTurn()`. */
+export class JsonLineEncoder {
+  readonly #body: Uint8Array;
+  readonly #writer = new LineWriter();
+  readonly #machine = new JsonMachine({ depthMax: JSON_DEPTH_MAX, sink: this.#writer });
+  #at = 0;
+  #lines: JsonLines | undefined;
+
+  constructor(body: Uint8Array) {
+    this.#body = body;
+    this.#writer.begin(body.length);
   }
-  // Every byte is written at most once, and a last newline.
-  const out = new Uint8Array(end - at + 1);
-  let size = 0;
-  let lineStart = 0;
-  let count = 0;
-  let depth = isArray ? 1 : 0;
-  const top = depth;
-  let inString = false;
-  for (; at < end; at++) {
-    const byte = body[at] as number;
-    if (inString) {
-      out[size++] = byte;
-      if (byte === QUOTE) inString = false;
-      else if (byte === BACKSLASH && at + 1 < end) out[size++] = body[++at] as number;
-      continue;
+
+  /** Goes on for so many bytes; the lines, once all are checked. Errors: as {@link encodeJsonLines}. */
+  encode(bytesMax: number): JsonLines | undefined {
+    const body = this.#body;
+    const end = Math.min(body.length, this.#at + bytesMax);
+    this.#machine.take(body, this.#at, end);
+    this.#at = end;
+    if (end < body.length) {
+      this.#writer.keep(body, end);
+      return undefined;
     }
-    if (byte <= SPACE && isSpace(byte)) continue;
-    if (byte === QUOTE) inString = true;
-    else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
-      if (++depth > JSON_DEPTH_MAX + top) {
-        throw new MillraceError(
-          'INVALID_JSON',
-          `The JSON is nested deeper than ${JSON_DEPTH_MAX} levels: flatten it.`,
-          {
-            depthMax: JSON_DEPTH_MAX,
-          },
-        );
-      }
-    } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) depth--;
-    else if (byte === COMMA && depth === top && isArray) {
-      out[size++] = NEWLINE;
-      lineStart = size;
-      count++;
-      continue;
-    }
-    out[size++] = byte;
+    this.#machine.end();
+    this.#lines ??= this.#writer.finish(body, end);
+    return this.#lines;
   }
-  if (size === lineStart && count === 0) return { data: EMPTY, count: 0 };
-  out[size++] = NEWLINE;
-  return { data: size === out.length ? out : out.subarray(0, size), count: count + 1 };
 }
+
+/** Runs shorter than this are copied by hand: a call costs more. */
+const SHORT_RUN_BYTES = 32;
+
+/** Writes the tokens of texts as lines. */
+class LineWriter implements JsonTokenSink {
+  #out: Uint8Array = EMPTY;
+  #size = 0;
+  #count = 0;
+  /** Where what is not copied yet begins. */
+  #from = 0;
+
+  /** Begins with a body of so many bytes. Each is written at most once, and a last newline. */
+  begin(bytes: number): void {
+    this.#out = new Uint8Array(bytes + 1);
+    this.#size = 0;
+    this.#count = 0;
+    this.#from = 0;
+  }
+
+  drop(bytes: Uint8Array, start: number, end: number): void {
+    this.keep(bytes, start);
+    this.#from = end;
+  }
+
+  separate(bytes: Uint8Array, at: number): void {
+    this.keep(bytes, at);
+    this.#from = at + 1;
+    this.#out[this.#size++] = NEWLINE;
+    this.#count++;
+  }
+
+  /** Copies what was not dropped up to a place. */
+  keep(bytes: Uint8Array, end: number): void {
+    const out = this.#out;
+    let size = this.#size;
+    if (end - this.#from >= SHORT_RUN_BYTES) {
+      out.set(bytes.subarray(this.#from, end), size);
+      size += end - this.#from;
+    } else for (let at = this.#from; at < end; at++) out[size++] = bytes[at] as number;
+    this.#size = size;
+    this.#from = end;
+  }
+
+  /** The lines, of which the last one ends here. */
+  finish(bytes: Uint8Array, end: number): JsonLines {
+    this.keep(bytes, end);
+    const out = this.#out;
+    this.#out = EMPTY;
+    // Nothing but the brackets of an array.
+    if (this.#size === 0) return { data: EMPTY, count: 0 };
+    out[this.#size++] = NEWLINE;
+    return { data: this.#size === out.length ? out : out.subarray(0, this.#size), count: this.#count + 1 };
+  }
+}
+
+/** For all bodies that are encoded at once: whatever state the last one left them in, the next one begins anew. */
+const writer = new LineWriter();
+const machine = new JsonMachine({ depthMax: JSON_DEPTH_MAX, sink: writer });
 
 /**
  * Lines as one JSON array, as a response body. Blank lines and a last line without its end are taken as a person

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isMillraceError } from '../../src/errors.js';
-import { JSON_DEPTH_MAX } from '../../src/wire/json.js';
-import { checkJson, JsonScanner } from '../../src/wire/json-scanner.js';
+import { checkJson, JSON_DEPTH_MAX, JsonScanner } from '../../src/wire/json-scanner.js';
 
 const utf8 = (text: string) => new TextEncoder().encode(text);
 

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isMillraceError } from '../../src/errors.js';
-import { encodeJsonLines, JSON_DEPTH_MAX, jsonArrayOf } from '../../src/wire/json.js';
+import { encodeJsonLines, jsonArrayOf } from '../../src/wire/json.js';
+import { JSON_DEPTH_MAX } from '../../src/wire/json-scanner.js';
 
 const bytes = (text: string) => new TextEncoder().encode(text);
 const text = (data: Uint8Array) => new TextDecoder().decode(data);
