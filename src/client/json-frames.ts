@@ -1,4 +1,6 @@
 import { MillraceError } from '../errors.js';
+import { checkJson } from '../wire/json-scanner.js';
+import { inLine } from '../wire/ndjson.js';
 import type { FrameGatherer } from './frame-buffer.js';
 
 const NEWLINE = 0x0a;
@@ -7,7 +9,6 @@ const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 /** Space, tab and carriage return: what may surround a message, and what a blank line is made of. */
 const BLANKS: ReadonlySet<number> = new Set([0x20, 0x09, 0x0d]);
-const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /** The brackets around the only line of a frame. */
 const BRACKETS_BYTES = 2;
@@ -110,18 +111,16 @@ export class JsonFrames implements FrameGatherer {
     this.#linesBytes += line.length;
   }
 
-  /** Each line by itself: with commas between them, `1,2` or two halves of an object would pass for other messages. */
+  /**
+   * Each line by itself: with commas between them, `1,2` or two halves of an object would pass for other messages. And
+   * here, with the server's own check: it refuses a frame as a whole, and good lines with a bad one in it.
+   */
   #checkJson(line: Uint8Array): void {
     try {
-      JSON.parse(utf8.decode(line));
-    } catch (cause) {
+      checkJson(line);
+    } catch (error) {
       this.flush();
-      throw new MillraceError(
-        'INVALID_JSON',
-        `Line ${this.#ended} is not valid JSON in UTF-8: each line of bytes must be one JSON value.`,
-        { line: this.#ended },
-        { cause },
-      );
+      throw inLine(this.#ended, error);
     }
   }
 

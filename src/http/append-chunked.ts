@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
 import type { AppendSession } from '../log/index.js';
+import { NdjsonReader } from '../wire/ndjson.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
 import { checkContentEncoding } from './body.js';
 import type { Exchange, HttpContext, StreamHandler } from './context.js';
-import { LineJoiner } from './line-joiner.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
 import { positionFields } from './stream-fields.js';
@@ -46,19 +46,20 @@ function receive(
       },
       onFailed: (error) => stop(error),
     });
-    const lines = session.info.json ? new LineJoiner(context.limits.frameBytesMax) : undefined;
+    const take = (data: Uint8Array, frames?: number) => intake.take(data, frames);
+    const lines = session.info.json ? new NdjsonReader(context.limits.frameBytesMax, take) : undefined;
 
     const onData = (data: Buffer) => {
       try {
         if (lines === undefined) intake.take(data);
-        else for (const line of lines.push(data)) intake.take(line);
+        else lines.push(data);
       } catch (error) {
         stop(error);
       }
     };
     const onEnd = () => {
       try {
-        for (const line of lines?.end() ?? []) intake.take(line);
+        lines?.end();
       } catch (error) {
         return stop(error);
       }

@@ -10,13 +10,14 @@ import {
   parseClientMessage,
   type ServerMessage,
 } from '../wire/append-protocol.js';
-import { encodeJsonLines } from '../wire/json.js';
+import type { JsonLines } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
 import type { HttpContext } from './context.js';
 import { toProblem } from './problem.js';
 import type { StreamRoute } from './route.js';
+import { jsonLinesOf } from './scan-json.js';
 import type { StreamUpgrade } from './upgrade.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
 import { readRuns } from './websocket-runs.js';
@@ -47,6 +48,11 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
   new AppendConnection(ws, socket, session, context, route, acknowledges).start();
 };
 
+interface WaitingMessage {
+  readonly message: Buffer;
+  readonly isBinary: boolean;
+}
+
 class AppendConnection {
   readonly #ws: WebSocket;
   readonly #socket: Duplex;
@@ -61,6 +67,13 @@ class AppendConnection {
   #ack: Ack | undefined;
   #ackQueued = false;
   #closing = false;
+  /** What came while a large message is checked: its turn is after that one. */
+  #waiting: WaitingMessage[] | undefined;
+  #checking: Promise<void> | undefined;
+  #full = false;
+  #stopping = false;
+  #ending: Promise<void> | undefined;
+  /** Nothing more is taken. */
   #over = false;
 
   constructor(
@@ -79,7 +92,10 @@ class AppendConnection {
     this.#acknowledges = acknowledges;
     this.#firstSeq = firstSeq(session, route);
     this.#intake = new AppendIntake(session, context.limits.appendBufferBytes, {
-      onFull: (full) => (full ? ws.pause() : ws.resume()),
+      onFull: (full) => {
+        this.#full = full;
+        this.#readOrPause();
+      },
       onCommitted: (appended, frames) => this.#onCommitted(appended, frames),
       onFailed: (error) => this.#fail(error),
     });
@@ -113,8 +129,7 @@ class AppendConnection {
     const closes = wantsClose(this.#route);
     const onEnd = () => {
       // 1000, or no code at all: the client is done. Anything else may be an accident.
-      if (closes && !this.#over && (code === 1000 || code === 1005)) this.#intake.closeStream();
-      this.#end();
+      void this.#end(closes && (code === 1000 || code === 1005));
     };
     // Where it does not matter how the client closed, its stream is free as soon as it begins to.
     if (closes) this.#ws.once('close', onEnd);
@@ -127,6 +142,11 @@ class AppendConnection {
   }
 
   #onMessage(message: Buffer, isBinary: boolean): void {
+    if (this.#waiting === undefined) this.#takeMessage(message, isBinary);
+    else this.#waiting.push({ message, isBinary });
+  }
+
+  #takeMessage(message: Buffer, isBinary: boolean): void {
     if (this.#over) return;
     try {
       if (this.#acknowledges && !isBinary) {
@@ -136,14 +156,43 @@ class AppendConnection {
         return;
       }
       this.#checkNotClosing();
-      const data = this.#session.info.json && message.length > 0 ? encodeJsonLines(message).data : message;
-      if (data.length > 0) this.#intake.take(data);
-      else if (this.#acknowledges) {
-        throw new MillraceError('EMPTY_APPEND', 'The message is empty: send at least one byte, or one JSON value.');
-      }
+      const lines = this.#session.info.json && message.length > 0 ? jsonLinesOf(message) : undefined;
+      if (lines === undefined) this.#take(message);
+      else if (lines instanceof Promise) this.#checking = this.#takeChecked(lines);
+      else this.#take(lines.data);
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  #take(data: Uint8Array): void {
+    if (data.length > 0) this.#intake.take(data);
+    else if (this.#acknowledges) {
+      throw new MillraceError('EMPTY_APPEND', 'The message is empty: send at least one byte, or one JSON value.');
+    }
+  }
+
+  /** Takes a large message once it is checked, and then what came meanwhile: no more than the socket had been read. */
+  async #takeChecked(lines: Promise<JsonLines>): Promise<void> {
+    const waiting: WaitingMessage[] = [];
+    this.#waiting = waiting;
+    this.#readOrPause();
+    try {
+      const { data } = await lines;
+      if (!this.#over) this.#take(data);
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#waiting = undefined;
+    this.#checking = undefined;
+    this.#readOrPause();
+    // Should one of them be large again, the others wait for it.
+    for (const { message, isBinary } of waiting) this.#onMessage(message, isBinary);
+  }
+
+  #readOrPause(): void {
+    if (this.#full || this.#waiting !== undefined) this.#ws.pause();
+    else this.#ws.resume();
   }
 
   /** Many binary messages at once; none is empty. */
@@ -205,14 +254,15 @@ class AppendConnection {
   }
 
   #fail(error: unknown, code: number = closeCodeOf(error)): void {
-    if (this.#over) return;
+    this.#over = true;
     void this.#stop(code, isMillraceError(error) ? error.code : 'INTERNAL', error);
   }
 
   /** Commits what was taken, says so, and closes the socket. */
   async #stop(code: number, reason: string, error?: unknown): Promise<void> {
-    if (this.#over) return;
-    await this.#end();
+    if (this.#stopping) return;
+    this.#stopping = true;
+    await this.#end(false);
     this.#sendAck();
     if (error !== undefined && this.#acknowledges) {
       const { type: _, ...problem } = toProblem(error, this.#context.log, 'append');
@@ -221,9 +271,15 @@ class AppendConnection {
     closeWebSocket(this.#ws, this.#socket, code, reason);
   }
 
-  /** Ends the session, once; what was taken is committed first. */
-  async #end(): Promise<void> {
-    if (this.#over) return;
+  /** Ends the session, once; what had come is committed first. Closes the stream behind it, if wanted and all is well. */
+  #end(close: boolean): Promise<void> {
+    this.#ending ??= this.#finish(close);
+    return this.#ending;
+  }
+
+  async #finish(close: boolean): Promise<void> {
+    while (this.#checking !== undefined && !this.#over) await this.#checking;
+    if (close && !this.#over) this.#intake.closeStream();
     this.#over = true;
     try {
       await this.#intake.finish();

@@ -4,12 +4,13 @@ import { appenderActive } from '../log/append.js';
 import { checkContentType, streamClosed } from '../log/rules.js';
 import type { Append, Appended } from '../log/store.js';
 import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
-import { encodeJsonLines, isJsonType } from '../wire/json.js';
+import { isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { withBody } from './body.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { asksFirst } from './expectation.js';
 import type { StreamRoute } from './route.js';
+import { jsonLinesOf } from './scan-json.js';
 
 /** `POST`: appends the body, closes the stream, or both in one step (Durable Streams, sections 5.2 and 5.3). */
 export const append: StreamHandler = async (exchange) => {
@@ -73,7 +74,7 @@ async function checkBeforeBody({ req, route, context }: Exchange<StreamRoute>, r
 async function jsonLines({ route, context }: Parameters<StreamHandler>[0], body: Uint8Array): Promise<Uint8Array> {
   const { json, closed } = await context.store.stat(route.stream);
   if (!json || closed) return body;
-  const { data, count } = encodeJsonLines(body);
+  const { data, count } = await jsonLinesOf(body);
   if (count > 0) return data;
   throw new MillraceError('EMPTY_APPEND', 'The array is empty: send at least one message.');
 }

@@ -3,12 +3,13 @@ import { MillraceError } from '../errors.js';
 import { parseStreamPath } from '../log/index.js';
 import type { CreateOptions, ForkPoint, Store, StreamInfo } from '../log/store.js';
 import { type ForkHeaders, parseClosed, parseContentType, parseFork, parseLifetime } from '../wire/headers.js';
-import { encodeJsonLines, isJsonType } from '../wire/json.js';
+import { isJsonType } from '../wire/json.js';
 import { type OffsetToken, offsetIn } from '../wire/offset.js';
 import { withBody } from './body.js';
 import type { HttpContext, StreamHandler } from './context.js';
 import { requestOrigin, requestTarget } from './request-target.js';
 import { publicStreamPath } from './route.js';
+import { jsonLinesOf } from './scan-json.js';
 import { positionFields } from './stream-fields.js';
 
 /** `PUT`: makes a stream, or a fork of one (Durable Streams, sections 4.2 and 5.1). */
@@ -24,7 +25,7 @@ export const create: StreamHandler = async (exchange) => {
   const { created, info } = await withBody(exchange, async (body) => {
     if (body.length > 0) {
       const json = contentType === undefined ? await forksJson(context, options.fork) : isJsonType(contentType);
-      options.data = json ? encodeJsonLines(body).data : body;
+      options.data = json ? (await jsonLinesOf(body)).data : body;
     }
     return context.store.create(route.stream, options);
   });

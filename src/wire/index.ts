@@ -18,8 +18,9 @@ export {
   SSE_SUBSCRIBED,
   type SseLabel,
 } from './events.js';
-export { encodeJsonLines, forEachLine, isJsonType, type JsonLines, jsonArrayOf } from './json.js';
+export { encodeJsonLines, forEachLine, isJsonType, JsonLineEncoder, type JsonLines, jsonArrayOf } from './json.js';
 export { checkJson, type JsonEntryVisitor, JsonScanner, type JsonScannerOptions } from './json-scanner.js';
+export { NdjsonReader, type TakeLines } from './ndjson.js';
 export {
   formatOffset,
   OFFSET_NOW,

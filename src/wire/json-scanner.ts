@@ -1,4 +1,4 @@
-import { MillraceError } from '../errors.js';
+import { type ErrorDetails, MillraceError } from '../errors.js';
 
 /** How deep a message may be nested: readers in many languages are recursive. */
 export const JSON_DEPTH_MAX = 1000;
@@ -92,6 +92,8 @@ export class JsonMachine {
   /** How many bytes were taken, and how far that is from their places in the piece at hand. */
   #taken = 0;
   #offset = 0;
+  /** Which element of the outermost array it is, from 1 on, where each is a text of its own. */
+  #element = 0;
   /** Whether the string at hand is the name of a member. */
   #isName = false;
   /** What is left of a word (`true`), of `\u` and its digits, or of a character of several bytes. */
@@ -126,6 +128,7 @@ export class JsonMachine {
     this.#levelsMax = this.#depthMax;
     this.#state = VALUE;
     this.#taken = 0;
+    this.#element = 0;
     this.#valueEnd = -1;
   }
 
@@ -261,9 +264,10 @@ export class JsonMachine {
       case OPEN_BRACKET:
         if (this.#depth === 0 && byte === OPEN_BRACKET && this.#splits) {
           this.#levelsMax++;
+          this.#element = 1;
           this.#sink?.drop(bytes, at, at + 1);
         }
-        if (this.#depth === this.#levelsMax) throw tooDeep(this.#depthMax);
+        if (this.#depth === this.#levelsMax) throw this.#tooDeep();
         this.#open[this.#depth++] = byte;
         return byte === OPEN_BRACE ? NAME_OR_END : VALUE_OR_END;
       case MINUS_SIGN:
@@ -293,7 +297,10 @@ export class JsonMachine {
     if (byte !== COMMA) return this.#close(bytes, byte, at);
     if (this.#depth === 1) {
       this.#tellEntry();
-      if (this.#splits && this.#open[0] === OPEN_BRACKET) this.#sink?.separate(bytes, at);
+      if (this.#splits && this.#open[0] === OPEN_BRACKET) {
+        this.#element++;
+        this.#sink?.separate(bytes, at);
+      }
     }
     return this.#open[this.#depth - 1] === OPEN_BRACE ? NAME : VALUE;
   }
@@ -317,12 +324,25 @@ export class JsonMachine {
 
   #notJson(place: number): MillraceError {
     const at = place + this.#offset;
-    return new MillraceError('INVALID_JSON', `This is not JSON from byte ${at} on: send one whole JSON value.`, { at });
+    return this.#invalid(`This is not JSON from byte ${at} on: send one whole JSON value.`, { at });
   }
 
   #notUtf8(place: number): MillraceError {
     const at = place + this.#offset;
-    return new MillraceError('INVALID_JSON', `The JSON is not UTF-8 at byte ${at}: encode its text as UTF-8.`, { at });
+    return this.#invalid(`The JSON is not UTF-8 at byte ${at}: encode its text as UTF-8.`, { at });
+  }
+
+  #tooDeep(): MillraceError {
+    const depthMax = this.#depthMax;
+    return this.#invalid(`The JSON is nested deeper than ${depthMax} levels: flatten it.`, { depthMax });
+  }
+
+  #invalid(message: string, details: ErrorDetails): MillraceError {
+    if (this.#element === 0) return new MillraceError('INVALID_JSON', message, details);
+    return new MillraceError('INVALID_JSON', `Message ${this.#element} of the array: ${message}`, {
+      ...details,
+      message: this.#element,
+    });
   }
 }
 
@@ -414,10 +434,4 @@ function isHex(byte: number): boolean {
 
 function isSpace(byte: number): boolean {
   return byte === SPACE || byte === 0x0a || byte === 0x0d || byte === 0x09;
-}
-
-function tooDeep(depthMax: number): MillraceError {
-  return new MillraceError('INVALID_JSON', `The JSON is nested deeper than ${depthMax} levels: flatten it.`, {
-    depthMax,
-  });
 }

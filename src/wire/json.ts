@@ -1,4 +1,5 @@
-import { JSON_DEPTH_MAX, JsonMachine, type JsonTokenSink } from './json-scanner.js';
+import { JSON_DEPTH_MAX, JsonMachine } from './json-scanner.js';
+import { copyBytes, LineWriter, SHORT_RUN_BYTES } from './line-writer.js';
 
 /**
  * JSON mode (Durable Streams, section 9.1) over NDJSON: a stream of JSON messages is kept as one message a line, with
@@ -27,8 +28,6 @@ const COMMA = 0x2c;
 const OPEN_BRACKET = 0x5b;
 const CLOSE_BRACKET = 0x5d;
 
-const EMPTY = new Uint8Array(0);
-
 /**
  * Turns a request body into lines: an array gives one message per element (one level, not more), anything else is one
  * message. Errors: `INVALID_JSON` for what is not JSON in UTF-8 or is nested deeper than {@link JSON_DEPTH_MAX}.
@@ -48,7 +47,6 @@ export class JsonLineEncoder {
   readonly #writer = new LineWriter();
   readonly #machine = new JsonMachine({ depthMax: JSON_DEPTH_MAX, sink: this.#writer });
   #at = 0;
-  #lines: JsonLines | undefined;
 
   constructor(body: Uint8Array) {
     this.#body = body;
@@ -66,63 +64,7 @@ export class JsonLineEncoder {
       return undefined;
     }
     this.#machine.end();
-    this.#lines ??= this.#writer.finish(body, end);
-    return this.#lines;
-  }
-}
-
-/** Runs shorter than this are copied by hand: a call costs more. */
-const SHORT_RUN_BYTES = 32;
-
-/** Writes the tokens of texts as lines. */
-class LineWriter implements JsonTokenSink {
-  #out: Uint8Array = EMPTY;
-  #size = 0;
-  #count = 0;
-  /** Where what is not copied yet begins. */
-  #from = 0;
-
-  /** Begins with a body of so many bytes. Each is written at most once, and a last newline. */
-  begin(bytes: number): void {
-    this.#out = new Uint8Array(bytes + 1);
-    this.#size = 0;
-    this.#count = 0;
-    this.#from = 0;
-  }
-
-  drop(bytes: Uint8Array, start: number, end: number): void {
-    this.keep(bytes, start);
-    this.#from = end;
-  }
-
-  separate(bytes: Uint8Array, at: number): void {
-    this.keep(bytes, at);
-    this.#from = at + 1;
-    this.#out[this.#size++] = NEWLINE;
-    this.#count++;
-  }
-
-  /** Copies what was not dropped up to a place. */
-  keep(bytes: Uint8Array, end: number): void {
-    const out = this.#out;
-    let size = this.#size;
-    if (end - this.#from >= SHORT_RUN_BYTES) {
-      out.set(bytes.subarray(this.#from, end), size);
-      size += end - this.#from;
-    } else for (let at = this.#from; at < end; at++) out[size++] = bytes[at] as number;
-    this.#size = size;
-    this.#from = end;
-  }
-
-  /** The lines, of which the last one ends here. */
-  finish(bytes: Uint8Array, end: number): JsonLines {
-    this.keep(bytes, end);
-    const out = this.#out;
-    this.#out = EMPTY;
-    // Nothing but the brackets of an array.
-    if (this.#size === 0) return { data: EMPTY, count: 0 };
-    out[this.#size++] = NEWLINE;
-    return { data: this.#size === out.length ? out : out.subarray(0, this.#size), count: this.#count + 1 };
+    return this.#writer.finish(body, end);
   }
 }
 
@@ -151,8 +93,7 @@ function joinLines(lines: Uint8Array, afterOthers: boolean, brackets: 0 | 1): Ui
   forEachLine(lines, (start, end) => {
     if (needsComma) out[size++] = COMMA;
     needsComma = true;
-    out.set(lines.subarray(start, end), size);
-    size += end - start;
+    size = copyBytes(lines, start, end, out, size);
   });
   if (brackets === 1) {
     out[0] = OPEN_BRACKET;
@@ -165,14 +106,21 @@ function joinLines(lines: Uint8Array, afterOthers: boolean, brackets: 0 | 1): Ui
 export function forEachLine(lines: Uint8Array, visit: (start: number, end: number) => void): void {
   let start = 0;
   while (start < lines.length) {
-    let next = lines.indexOf(NEWLINE, start);
-    if (next < 0) next = lines.length;
+    const next = endOfLine(lines, start);
     let end = next;
     while (end > start && isSpace(lines[end - 1])) end--;
     while (start < end && isSpace(lines[start])) start++;
     if (end > start) visit(start, end);
     start = next + 1;
   }
+}
+
+/** Where a line ends that begins at `start`. Looks at the first bytes by hand: most of a short line is the call. */
+function endOfLine(lines: Uint8Array, start: number): number {
+  const near = Math.min(lines.length, start + SHORT_RUN_BYTES);
+  for (let at = start; at < near; at++) if (lines[at] === NEWLINE) return at;
+  const next = lines.indexOf(NEWLINE, near);
+  return next < 0 ? lines.length : next;
 }
 
 function isSpace(byte: number | undefined): boolean {

@@ -1,4 +1,5 @@
 import { forEachLine, isJsonType } from './json.js';
+import { copyBytes } from './line-writer.js';
 
 /**
  * Server-sent events of a stream (Durable Streams, section 5.8): `data` events with the contents, each followed by a
@@ -140,14 +141,13 @@ function jsonEvent(head: Uint8Array, lines: Uint8Array): Uint8Array {
   out.set(JSON_OPEN, head.length);
   let size = head.length + JSON_OPEN.length;
   let left = count;
+  // Only a file put there by hand can hold one, and there it is whitespace.
+  const returns = lines.includes(CARRIAGE_RETURN);
   forEachLine(lines, (start, end) => {
-    out.set(DATA_LINE, size);
-    size += DATA_LINE.length;
-    for (let i = start; i < end; i++) {
-      // Only a file put there by hand can hold one, and there it is whitespace.
-      const byte = lines[i] as number;
-      out[size++] = byte === CARRIAGE_RETURN ? SPACE : byte;
-    }
+    size = copyBytes(DATA_LINE, 0, DATA_LINE.length, out, size);
+    const from = size;
+    size = copyBytes(lines, start, end, out, size);
+    if (returns) for (let at = from; at < size; at++) if (out[at] === CARRIAGE_RETURN) out[at] = SPACE;
     if (--left > 0) out[size++] = COMMA;
     out[size++] = NEWLINE;
   });
