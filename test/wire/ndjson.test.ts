@@ -76,9 +76,10 @@ describe('NdjsonReader', () => {
       .map(([bytes, at, byte]) => Buffer.from([...bytes.subarray(0, at % (bytes.length + 1)), byte]));
     const lines = fc.array(fc.oneof({ weight: 12, arbitrary: line }, { weight: 1, arbitrary: damaged }), {
       maxLength: 12,
+      size: 'max',
     });
     fc.assert(
-      fc.property(lines, fc.array(fc.nat(), { maxLength: 6 }), (all, places) => {
+      fc.property(lines, fc.array(fc.nat(), { maxLength: 6, size: 'max' }), (all, places) => {
         const bytes = Buffer.concat(all.flatMap((each) => [each, Buffer.from('\n')]).slice(0, -1));
         const { line: at, ...taken } = expected(bytes);
         const found = read(cut(bytes, places));
