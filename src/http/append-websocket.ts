@@ -15,6 +15,7 @@ import { formatOffset } from '../wire/offset.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
 import type { HttpContext } from './context.js';
+import type { Receiving } from './heartbeat.js';
 import { toProblem } from './problem.js';
 import type { StreamRoute } from './route.js';
 import { jsonLinesOf } from './scan-json.js';
@@ -44,7 +45,7 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
   }
   // The original Go client never reads. Anything that we send it would turn the close of its socket into a reset, and
   // a reset throws away what it had still to send.
-  if (acknowledges || !route.verbInHeader) context.heartbeat.watchAppender(ws);
+  if (acknowledges || !route.verbInHeader) context.heartbeat.watchAppender(ws, socket as Receiving);
   new AppendConnection(ws, socket, session, context, route, acknowledges).start();
 };
 

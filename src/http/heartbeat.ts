@@ -4,14 +4,19 @@ import type { WebSocket } from 'ws';
 export interface Heartbeat {
   readonly intervalMs: number;
   /**
-   * An appender: pinged at once. One that answers has to go on answering within the interval; one that never does is
-   * left to TCP keepalive, since a client that does not read (the original Go one) cannot answer.
+   * An appender: pinged at once. One that answers has to go on answering, or sending, within the interval; one that never
+   * does is left to TCP keepalive, since a client that does not read (the original Go one) cannot answer.
    */
-  watchAppender(ws: WebSocket): void;
+  watchAppender(ws: WebSocket, socket: Receiving): void;
   /** A follower: pinged so that nothing in between takes the connection for dead. It owes no answer. */
   pingFollower(ws: WebSocket, isFull: () => boolean): void;
   /** Stops all of it. */
   close(): void;
+}
+
+/** A connection that counts what came over it, as those of `node:net` do. */
+export interface Receiving {
+  readonly bytesRead?: number;
 }
 
 /** Makes a heartbeat for WebSockets. Responses have theirs in `live-body.ts`; all of one interval share a timer. */
@@ -29,19 +34,22 @@ export function createHeartbeat(intervalMs: number): Heartbeat {
 
   return {
     intervalMs,
-    watchAppender(ws) {
+    watchAppender(ws, socket) {
       let answers = false;
       let unanswered = false;
       let wasPaused = false;
+      let received = socket.bytesRead;
       ws.on('pong', () => {
         answers = true;
         unanswered = false;
       });
       add(ws, () => {
         if (!answers) return;
-        // While it is paused we do not listen, so its silence says nothing; and once more after that.
-        if (ws.isPaused || wasPaused) {
+        // While it is paused we do not listen, so its silence says nothing; and once more after that. And whatever comes
+        // is a sign of life: the answer may be a long way behind it.
+        if (ws.isPaused || wasPaused || socket.bytesRead !== received) {
           wasPaused = ws.isPaused;
+          received = socket.bytesRead;
           unanswered = false;
         }
         if (unanswered) return ws.terminate();

@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { beatEach } from '../../src/http/heartbeat.js';
+import { EventEmitter } from 'node:events';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { WebSocket } from 'ws';
+import { beatEach, createHeartbeat, type Heartbeat } from '../../src/http/heartbeat.js';
 import { dial, serve, type TestServer, until } from './test-server.js';
 import { open } from './test-socket.js';
 
@@ -14,16 +16,22 @@ beforeEach(async () => {
 
 afterEach(() => server.close());
 
-const later = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const isFree = async (path: string) => !(await server.store.stat(path)).appender;
+
+/** Waits for so many beats of the server. */
+async function beats(count: number): Promise<void> {
+  const session = await server.store.acquire('beats', { create: {} });
+  const follower = await open(server, '/beats?verb=follow');
+  await until(() => follower.pings.length >= count);
+  await session.release();
+  await follower.closed;
+}
 
 describe('an appender', () => {
   it('is pinged at once, and is never cut off for being idle', async () => {
-    let pings = 0;
     const appender = await open(server, '/foo.txt?verb=append');
-    appender.ws.on('ping', () => pings++);
-    await until(() => pings > 3);
-    await later(10 * INTERVAL_MS);
+    await until(() => appender.pings.length > 3);
+    await beats(10);
     expect(await isFree('foo.txt')).toBe(false);
     appender.ws.send('still here');
     await until(async () => (await server.store.stat('foo.txt')).tail === 10);
@@ -33,17 +41,15 @@ describe('an appender', () => {
     const appender = await open(server, '/foo.txt?verb=append', { autoPong: false });
     // The first ping may have come with the handshake: an answer nobody asked for counts as well.
     appender.ws.pong();
-    await until(() => isFree('foo.txt'), 20 * INTERVAL_MS);
+    await until(() => isFree('foo.txt'));
     expect((await appender.closed).code).toBe(1006);
   });
 
   it('that never answers is not pinged again, nor cut off', async () => {
-    let pings = 0;
     const appender = await open(server, '/foo.txt?verb=append', { autoPong: false });
-    appender.ws.on('ping', () => pings++);
-    await later(10 * INTERVAL_MS);
+    await beats(10);
     expect(await isFree('foo.txt')).toBe(false);
-    expect(pings).toBeLessThanOrEqual(1);
+    expect(appender.pings).toHaveLength(1);
   });
 
   it('that is an original client is sent nothing at all: it does not read', async () => {
@@ -56,7 +62,7 @@ describe('an appender', () => {
       received += data.toString('latin1');
     });
     await until(() => received.endsWith('\r\n\r\n'));
-    await later(5 * INTERVAL_MS);
+    await beats(5);
     expect(received.endsWith('\r\n\r\n')).toBe(true);
     socket.destroy();
     await until(() => isFree('foo.txt'));
@@ -66,25 +72,93 @@ describe('an appender', () => {
     await server.close();
     server = await serve({ limits: { heartbeatIntervalMs: INTERVAL_MS, appendBufferBytes: 1 } });
     const appender = await open(server, '/foo.txt?verb=append');
-    const end = Date.now() + 10 * INTERVAL_MS;
+    let over = false;
+    const ten = beats(10).then(() => {
+      over = true;
+    });
     let sent = 0;
-    while (Date.now() < end) {
+    while (!over) {
       appender.ws.send(Buffer.alloc(100_000));
       sent += 100_000;
-      await later(5);
+      // No more at a time than the server takes.
+      await until(async () => (await server.store.stat('foo.txt')).tail > sent - 1_000_000);
     }
+    await ten;
     await until(async () => (await server.store.stat('foo.txt')).tail === sent);
     expect(await isFree('foo.txt')).toBe(false);
+  });
+});
+
+describe('an appender that has answered', () => {
+  /** What the heartbeat sees of a connection. */
+  class Connection extends EventEmitter {
+    bytesRead = 0;
+    isPaused = false;
+    pings = 0;
+    cutOff = false;
+    ping() {
+      this.pings++;
+    }
+    terminate() {
+      this.cutOff = true;
+    }
+  }
+
+  const watch = () => {
+    const connection = new Connection();
+    heartbeat.watchAppender(connection as unknown as WebSocket, connection);
+    connection.emit('pong');
+    return connection;
+  };
+
+  let heartbeat: Heartbeat;
+
+  beforeEach(() => {
+    vi.useFakeTimers();
+    heartbeat = createHeartbeat(1600);
+  });
+
+  afterEach(() => {
+    heartbeat.close();
+    vi.useRealTimers();
+  });
+
+  it('is cut off after an interval of silence', () => {
+    const connection = watch();
+    vi.advanceTimersByTime(1600);
+    expect(connection).toMatchObject({ pings: 2, cutOff: false });
+    vi.advanceTimersByTime(1600);
+    expect(connection.cutOff).toBe(true);
+  });
+
+  it('lives on while something comes, however far its answers are behind', () => {
+    const connection = watch();
+    for (let interval = 0; interval < 20; interval++) {
+      connection.bytesRead += 1000;
+      vi.advanceTimersByTime(1600);
+      expect(connection.cutOff).toBe(false);
+    }
+    vi.advanceTimersByTime(1600);
+    expect(connection.cutOff).toBe(true);
+  });
+
+  it('lives on while nobody listens to it, and an interval longer', () => {
+    const connection = watch();
+    connection.isPaused = true;
+    vi.advanceTimersByTime(32_000);
+    connection.isPaused = false;
+    vi.advanceTimersByTime(1600);
+    expect(connection.cutOff).toBe(false);
+    vi.advanceTimersByTime(1600);
+    expect(connection.cutOff).toBe(true);
   });
 });
 
 describe('a follower', () => {
   it('is pinged, and owes no answer', async () => {
     const session = await server.store.acquire('foo.txt', { create: {} });
-    let pings = 0;
     const follower = await open(server, '/foo.txt?verb=follow', { autoPong: false });
-    follower.ws.on('ping', () => pings++);
-    await until(() => pings > 5);
+    await until(() => follower.pings.length > 5);
     await session.append(Buffer.from('still served'));
     await follower.has(12);
     await session.release();
