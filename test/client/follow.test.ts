@@ -263,7 +263,7 @@ describe.each(Object.entries(stores))('a follower whose connection breaks, %s', 
     await append(`${server.url}/a.txt`, 'x');
     const lost: unknown[] = [];
     const onRetry = (error: unknown) => lost.push(error);
-    const options = { ...quick, live: true, retryMs: 100, onRetry };
+    const options = { ...quick, live: true, retryMs: 1_000, onRetry };
     const chunks = follow(`${server.url}/a.txt`, options)[Symbol.asyncIterator]();
     await chunks.next();
     const waiting = chunks.next();

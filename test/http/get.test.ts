@@ -1,6 +1,8 @@
 import { Buffer } from 'node:buffer';
 import { randomBytes } from 'node:crypto';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openMemoryStore } from '../../src/log/memory-store.js';
+import { ManualClock } from '../log/manual-clock.js';
 import { token } from '../token.js';
 import { ask, begin, problemOf, serve, type TestServer } from './test-server.js';
 
@@ -119,12 +121,15 @@ describe('a plain GET', () => {
   });
 
   it('counts as use, a HEAD does not', async () => {
-    await server.store.create('read', { ttlSeconds: 1 });
-    await server.store.create('seen', { ttlSeconds: 1 });
+    await server.close();
+    const clock = new ManualClock();
+    server = await serve({ store: openMemoryStore({}, clock) });
+    await server.store.create('read', { ttlSeconds: 10 });
+    await server.store.create('seen', { ttlSeconds: 10 });
     const tag = (await ask(server, 'GET', '/read')).headers.etag as string;
     const statuses: number[] = [];
     for (let time = 0; time < 4; time++) {
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      clock.pass(4000);
       const headers: Record<string, string> = time % 2 === 0 ? {} : { 'If-None-Match': tag };
       statuses.push((await ask(server, 'GET', '/read', { headers })).status);
       await ask(server, 'HEAD', '/seen');

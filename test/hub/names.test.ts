@@ -58,8 +58,8 @@ describe('patternMatcher', () => {
 
   it('is not slowed down by many wildcards', () => {
     const matches = patternMatcher(`${'*a'.repeat(50)}b`);
-    const start = performance.now();
+    const before = process.cpuUsage();
     expect(matches('a'.repeat(1000))).toBe(false);
-    expect(performance.now() - start).toBeLessThan(100);
+    expect(process.cpuUsage(before).user).toBeLessThan(100_000);
   });
 });

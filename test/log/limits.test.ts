@@ -3,7 +3,11 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
-import { createFileStore, createMemoryStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
+import { type Clock, systemClock } from '../../src/log/clock.js';
+import { openFileStore } from '../../src/log/file/file-store.js';
+import { nodeFileSystem } from '../../src/log/file/file-system.js';
+import { createMemoryStore, type FileStoreOptions, type Store } from '../../src/log/index.js';
+import { ManualClock } from './manual-clock.js';
 
 const roots: string[] = [];
 const stores: Store[] = [];
@@ -12,10 +16,13 @@ afterEach(async () => {
   await Promise.all(roots.splice(0).map((root) => rm(root, { recursive: true, force: true })));
 });
 
-async function fileStore(options: Partial<FileStoreOptions>): Promise<{ store: Store; root: string }> {
+async function fileStore(
+  options: Partial<FileStoreOptions>,
+  clock: Clock = systemClock,
+): Promise<{ store: Store; root: string }> {
   const root = await mkdtemp(join(tmpdir(), 'millrace-limits-'));
   roots.push(root);
-  const store = await createFileStore({ root, ...options });
+  const store = await openFileStore({ root, ...options }, nodeFileSystem, clock);
   stores.push(store);
   return { store, root };
 }
@@ -51,8 +58,6 @@ describe('a store', () => {
   });
 
   it('says that it is busy to those who waited too long', async () => {
-    const { nodeFileSystem } = await import('../../src/log/file/file-system.js');
-    const { openFileStore } = await import('../../src/log/file/file-store.js');
     const root = await mkdtemp(join(tmpdir(), 'millrace-limits-'));
     roots.push(root);
     let held: Promise<void> | undefined;
@@ -129,12 +134,18 @@ describe('streams that nobody uses', () => {
 
 describe('the space of expired streams', () => {
   it('is freed, also of those that are not in memory', async () => {
-    const { store, root } = await fileStore({ flushIntervalMs: 5, expirySweepMs: 20, streamsInMemoryMax: 1 });
+    const clock = new ManualClock();
+    const { store, root } = await fileStore({ flushIntervalMs: 5, streamsInMemoryMax: 1 }, clock);
     for (let index = 0; index < 10; index++)
       await store.create(`e/${index}`, { ttlSeconds: 1, data: Buffer.from('x') });
     await store.create('kept', { data: Buffer.from('x') });
+    clock.pass(999);
     expect(existsSync(join(root, 'e/0'))).toBe(true);
-    await expect.poll(() => existsSync(join(root, 'e')), { timeout: 15_000, interval: 50 }).toBe(false);
+    const swept = () => {
+      clock.pass(1000);
+      return existsSync(join(root, 'e'));
+    };
+    await expect.poll(swept, { timeout: 15_000 }).toBe(false);
     await expect.poll(() => readdirSync(join(root, '.millrace/expiring')), { timeout: 5000 }).toEqual([]);
     expect(existsSync(join(root, 'kept'))).toBe(true);
   });

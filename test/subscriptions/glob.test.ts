@@ -50,10 +50,10 @@ describe('compileGlob', () => {
   });
 
   test('a pattern that tries to be slow is not', () => {
-    const start = performance.now();
+    const before = process.cpuUsage();
     expect(matches(`${'*a'.repeat(400)}b`, 'a'.repeat(255))).toBe(false);
     expect(matches(`${'**/a/'.repeat(150)}b`, 'a/'.repeat(400).slice(0, -1))).toBe(false);
-    expect(performance.now() - start).toBeLessThan(1000);
+    expect(process.cpuUsage(before).user).toBeLessThan(1_000_000);
   });
 
   test('patterns that name no path are refused', () => {
