@@ -61,17 +61,24 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
       ? positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed })
       : ['Stream-Next-Offset', formatOffset(end, info.id)]),
   );
-  res.writeHead(status, fields);
   if (start === end) {
-    res.end();
+    res.writeHead(status, fields).end();
     return;
   }
+  // Before the headers: whether the bytes are there at all, others may have changed the file.
+  const first = await firstBytes(exchange, info, start, end);
+  res.writeHead(status, fields);
+  if (first.length === end - start) {
+    res.end(first);
+    return;
+  }
+  res.write(first);
   const gone = new AbortController();
   res.once('close', () => gone.abort());
   const { path, id } = info;
   try {
     await context.follow.copy(
-      { path, id, from: start, to: end },
+      { path, id, from: start + first.length, to: end },
       { write: (bytes) => res.write(bytes), drained: () => drained(res) },
       gone.signal,
     );
@@ -82,3 +89,21 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
     res.destroy();
   }
 }
+
+async function firstBytes(
+  { context, route }: Exchange<StreamRoute>,
+  { id }: StreamInfo,
+  start: number,
+  end: number,
+): Promise<Uint8Array> {
+  const { data, info } = await context.store.read(route.stream, start, {
+    maxBytes: Math.min(end - start, FIRST_BYTES),
+  });
+  if (info.id !== id) {
+    throw new MillraceError('STREAM_FILE_CHANGED', `Another stream has taken the place of ${info.path}. Ask again.`);
+  }
+  return data.subarray(0, end - start);
+}
+
+/** How much of a content is read before its headers are sent. */
+const FIRST_BYTES = 64 * 1024;

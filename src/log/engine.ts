@@ -5,7 +5,7 @@ import { create } from './create.js';
 import { list } from './list.js';
 import type { Medium } from './medium.js';
 import { checkStreamPath } from './path.js';
-import { read, subscribe } from './read.js';
+import { read, stat, subscribe } from './read.js';
 import type {
   AcquireOptions,
   Append,
@@ -57,8 +57,7 @@ export class Engine implements Store {
   }
 
   async stat(path: string): Promise<StreamInfo> {
-    checkStreamPath(path);
-    return this.#core.visible(path).info();
+    return stat(this.#core, path);
   }
 
   read(path: string, offset: number, options: ReadOptions): Promise<ReadResult> {

@@ -64,6 +64,11 @@ export interface StreamStorage {
    * Committed bytes. Throws `STREAM_FILE_CHANGED` where they are not all there any more.
    */
   read(position: number, length: number): Promise<Uint8Array> | Uint8Array;
+  /**
+   * Throws `STREAM_FILE_CHANGED` where what was committed is not there any more; without `now` it need not look again
+   * where it just has. Absent where that cannot be.
+   */
+  check?(now: boolean): void;
   /** Whether something has still to be made durable in its final place. */
   readonly isDirty: boolean;
 }

@@ -1,8 +1,8 @@
 import { MillraceError } from '../errors.js';
 import type { Core } from './core.js';
-import { readBytes } from './forks.js';
+import { readBytes, sourceOf } from './forks.js';
 import { checkStreamPath } from './path.js';
-import type { ReadOptions, ReadResult, StreamSubscription } from './store.js';
+import type { ReadOptions, ReadResult, StreamInfo, StreamSubscription } from './store.js';
 import type { Stream } from './stream.js';
 import { notFound } from './streams.js';
 
@@ -24,19 +24,47 @@ export async function read(core: Core, path: string, offset: number, options: Re
   }
   core.touch(stream);
   const length = Math.min(Math.max(1, options.maxBytes), tail - offset);
+  checkBytes(core, stream, offset);
   try {
     let data = length === 0 ? EMPTY : await readBytes(core.streams, stream, offset, length);
     if (stream.json && offset + length < tail) data = await wholeMessages(core, stream, offset, data, tail);
     options.signal?.throwIfAborted();
     return { data, next: offset + data.length, info: stream.info() };
   } catch (error) {
-    if (error instanceof MillraceError && error.code === 'STREAM_FILE_CHANGED') {
-      // Deleted while it was read, by a commit that is not over yet.
-      if (stream.gone === 'deleted') throw notFound(path);
-      core.fileChanged(stream);
-    }
-    throw error;
+    throw explain(core, stream, error);
   }
+}
+
+/**
+ * Throws `STREAM_FILE_CHANGED` where others took away bytes from `offset` on, in the stream's own file or in one of those
+ * that it is a fork of: before a reader is promised any. Who only asks (not `now`) may hear of it a moment later.
+ */
+function checkBytes(core: Core, stream: Stream, offset: number, now = true): void {
+  for (let owner = stream; ; owner = sourceOf(core.streams, owner.fork)) {
+    try {
+      owner.storage.check?.(now);
+    } catch (error) {
+      throw explain(core, owner, error);
+    }
+    if (owner.fork === undefined || offset >= owner.start) return;
+  }
+}
+
+/** What a reader is told: whose file was changed by others is loaded anew by the next one. */
+function explain(core: Core, stream: Stream, error: unknown): unknown {
+  if (!(error instanceof MillraceError) || error.code !== 'STREAM_FILE_CHANGED') return error;
+  // Deleted while it was read, by a commit that is not over yet.
+  if (stream.gone === 'deleted') return notFound(stream.path);
+  core.fileChanged(stream);
+  return error;
+}
+
+/** `Store.stat`. */
+export function stat(core: Core, path: string): StreamInfo {
+  checkStreamPath(path);
+  const stream = core.visible(path);
+  checkBytes(core, stream, stream.tail, false);
+  return stream.info();
 }
 
 /** `Store.subscribe`. */
@@ -44,6 +72,7 @@ export function subscribe(core: Core, path: string): StreamSubscription {
   checkStreamPath(path);
   core.checkOpen();
   const stream = core.visible(path);
+  checkBytes(core, stream, stream.tail);
   core.touch(stream);
   stream.subscribers++;
   let released = false;

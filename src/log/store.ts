@@ -36,7 +36,10 @@ export interface Store {
    */
   acquire(path: string, options?: AcquireOptions): Promise<AppendSession>;
 
-  /** What is known of a stream. Does not count as use (TTL). Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`. */
+  /**
+   * What is known of a stream. Does not count as use (TTL).
+   * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_FILE_CHANGED`.
+   */
   stat(path: string): Promise<StreamInfo>;
 
   /**
@@ -50,6 +53,7 @@ export interface Store {
   /**
    * Joins a stream at its tail: `info` and `events` are taken at one instant, so nothing is missed or seen twice
    * between `info.tail` and the first event. Counts as use (TTL).
+   * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `STREAM_FILE_CHANGED`.
    */
   subscribe(path: string): Promise<StreamSubscription>;
 

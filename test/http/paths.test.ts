@@ -43,16 +43,18 @@ describe.each(['memory', 'file'])('paths over a %s store', (kind) => {
   });
 
   it('never reach what is hidden below the root', async () => {
-    const lock = kind === 'file' ? await readFile(join(root, '.millrace/lock')) : undefined;
-    const paths = ['/.millrace/lock', '/%2emillrace/lock', '/.millrace%2Flock', '/.millrace/journal'];
+    const lock = kind === 'file' ? await readFile(join(root, '.millrace.lock')) : undefined;
+    const paths = ['/.millrace.lock', '/%2emillrace.lock', '/.millrace%2Flock', '/.millrace/journal'];
     for (const path of paths) {
       expect((await ask(server, 'GET', path)).status, path).toBe(404);
       expect((await ask(server, 'DELETE', path)).status, path).toBe(404);
     }
     for (const path of paths) expect(await put(path, 'x'), path).toBeLessThan(300);
     if (kind === 'memory') return;
-    expect(await readFile(join(root, '.millrace/lock'))).toEqual(lock);
-    expect((await readdir(root)).sort()).toEqual(['%2Emillrace', '%2Emillrace%2Flock', '.millrace']);
+    expect(await readFile(join(root, '.millrace.lock'))).toEqual(lock);
+    expect((await readdir(root)).sort()).toEqual([
+      ...['%2Emillrace', '%2Emillrace%2Flock', '%2Emillrace.lock', '.millrace', '.millrace.lock'],
+    ]);
   });
 
   it('are the same over WebSocket, chunked uploads, and in Location', async () => {

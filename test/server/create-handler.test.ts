@@ -88,7 +88,7 @@ describe('a handler over a root', () => {
     }
     await serve({ root: folder });
     await handler.ready;
-    expect(await readdir(folder)).toEqual(['.millrace']);
+    expect(await readdir(folder)).toEqual(['.millrace', '.millrace.lock']);
   });
 
   it('frees the root when it is closed', async () => {

@@ -155,8 +155,12 @@ export class FileMedium implements Medium {
     if (storage.file !== undefined) this.#flush.mark(stream);
   }
 
-  list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
-    return this.#listing.list(options);
+  async list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
+    try {
+      return await this.#listing.list(options);
+    } catch (error) {
+      throw diskError(error, 'The streams cannot be listed');
+    }
   }
 
   expiring(limit: number): Promise<string[]> {

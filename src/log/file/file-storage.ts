@@ -1,7 +1,7 @@
 import { MillraceError } from '../../errors.js';
 import type { StreamStorage } from '../medium.js';
 import { diskError } from './disk-error.js';
-import { codeOf, type FileSystem, readAll, syncFile, writeAll, writeAllLarge } from './file-system.js';
+import { codeOf, type FileStat, type FileSystem, readAll, syncFile, writeAll, writeAllLarge } from './file-system.js';
 import type { OpenFile, OpenFiles } from './open-files.js';
 import type { StreamName } from './record.js';
 
@@ -66,10 +66,27 @@ export class FileStorage implements StreamStorage {
     return stat === undefined ? undefined : fileMark(stat);
   }
 
+  /** Looks at the name alone: who only asks need not have it open. */
+  check(now: boolean): void {
+    const nowMs = performance.now();
+    if (!now && nowMs - this.#checkedAtMs < FILE_CHECK_MS) return;
+    let named: FileStat | undefined;
+    try {
+      named = this.file === undefined ? undefined : this.#fs.stat(this.file);
+    } catch (error) {
+      throw this.#explain(error);
+    }
+    const isItsOwn =
+      this.#identity === undefined || (named?.ino === this.#identity.ino && named.dev === this.#identity.dev);
+    if (named?.kind !== 'file' || !isItsOwn || (!this.#growing && named.size < this.size)) throw this.changed();
+    // An append asks for more: that nobody has made it longer.
+    this.#nameCheckedAtMs = nowMs;
+  }
+
   /** Appends at `position`, which must be its end. */
   write(position: number, data: Uint8Array): Promise<void> | undefined {
     try {
-      const file = this.#checked('write');
+      const file = this.#checked(false);
       if (data.length >= LARGE_BYTES) return this.#writeLarge(file, position, data);
       writeAll(this.#fs, file.fd, data, position);
     } catch (error) {
@@ -84,7 +101,7 @@ export class FileStorage implements StreamStorage {
     let file: OpenFile;
     const into = Buffer.allocUnsafe(length);
     try {
-      file = this.#checked('read');
+      file = this.#open();
       if (length <= SMALL_READ_BYTES) {
         if (readAll(this.#fs, file.fd, into, position) < length) throw this.changed();
         return into;
@@ -103,7 +120,7 @@ export class FileStorage implements StreamStorage {
     let file: OpenFile;
     try {
       this.recheck();
-      file = this.#checked('sync');
+      file = this.#checked(true);
     } catch (error) {
       throw this.#explain(error);
     }
@@ -159,16 +176,15 @@ export class FileStorage implements StreamStorage {
   }
 
   /**
-   * The file, open, and as it was left: nobody has removed it, put another one in its place or cut it; nor, unless it is
-   * only read, made it longer.
+   * The file, open, and as it was left: nobody has removed it, put another one in its place, cut it or made it longer.
    */
-  #checked(use: 'read' | 'write' | 'sync'): OpenFile {
+  #checked(now: boolean): OpenFile {
     const file = this.#open();
     const nowMs = performance.now();
-    if (use === 'write' && nowMs - this.#checkedAtMs < FILE_CHECK_MS) return file;
+    if (!now && nowMs - this.#checkedAtMs < FILE_CHECK_MS) return file;
     const { size, nlink } = this.#fs.fstat(file.fd);
     if (nlink === 0) throw this.changed();
-    if (!this.#growing && (use === 'read' ? size < this.size : size !== this.size)) throw this.changed();
+    if (!this.#growing && size !== this.size) throw this.changed();
     this.#checkedAtMs = nowMs;
     if (nowMs - this.#nameCheckedAtMs < FILE_NAME_CHECK_MS) return file;
     const named = this.#fs.stat(this.file as string);

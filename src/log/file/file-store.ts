@@ -115,7 +115,7 @@ export async function openFileStore(
   } catch (error) {
     files.close();
     lock.release();
-    throw error;
+    throw codeOf(error) === undefined ? error : diskError(error, `The root ${root} cannot be opened`);
   }
 }
 

@@ -3,7 +3,7 @@ import { isMillraceError, MillraceError } from '../../errors.js';
 import type { Stream, StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import type { FileStorage } from './file-storage.js';
-import { codeOf, type FileSystem, SyncError, syncDirectory } from './file-system.js';
+import { codeOf, type FileSystem, makeDirectory, SyncError, syncDirectory } from './file-system.js';
 import type { Guard } from './guard.js';
 import type { Journal } from './journal.js';
 import type { Layout } from './layout.js';
@@ -200,6 +200,8 @@ export class Flush {
   #markExpiring(path: string): void {
     const mark = this.#layout.expiringMarkOf(path);
     if (this.#fs.stat(mark) !== undefined) return;
+    // Others may have removed it.
+    if (makeDirectory(this.#fs, this.#layout.expiring)) this.#places.dirtyDirectories.add(this.#layout.own);
     this.#fs.close(this.#fs.open(mark, O_CREAT | O_WRONLY));
     this.#places.dirtyDirectories.add(this.#layout.expiring);
   }

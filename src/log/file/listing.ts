@@ -44,6 +44,8 @@ export class Listing {
   async expiring(limit: number): Promise<string[]> {
     const paths: string[] = [];
     for (let looked = 0; looked < Math.min(limit, MARKS_MAX); looked++) {
+      // Removed by others: the marks come back when the streams are used.
+      if (this.#marks === undefined && this.#parts.fs.stat(this.#parts.layout.expiring)?.kind !== 'directory') break;
       this.#marks ??= await this.#parts.fs.opendir(this.#parts.layout.expiring);
       const entry = await this.#marks.read();
       if (entry === null) {
@@ -114,6 +116,8 @@ export class Listing {
     const { prefix, after, limit } = options;
     const { fs, layout, metadata, places } = this.#parts;
     const paths: string[] = [];
+    // Removed by others: the streams whose files were in there are gone.
+    if (fs.stat(layout.overflow)?.kind !== 'directory') return [];
     for (const { name } of await fs.readdir(layout.overflow)) {
       const path = places.overflowPaths.get(name) ?? metadata.readByHash(name.slice(0, PATH_HASH_LENGTH))?.stream.path;
       if (path !== undefined && path > after && path.startsWith(prefix)) paths.push(path);

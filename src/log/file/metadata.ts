@@ -1,6 +1,6 @@
 import { constants } from 'node:fs';
 import type { StreamSnapshot } from '../stream.js';
-import { type FileSystem, makeDirectory, removeFile, syncFile, writeAll } from './file-system.js';
+import { type FileSystem, makeDirectory, readSmallFile, removeFile, syncFile, writeAll } from './file-system.js';
 import type { Layout } from './layout.js';
 
 const { O_CREAT, O_TRUNC, O_WRONLY, O_NOFOLLOW } = constants;
@@ -87,10 +87,10 @@ export class MetadataFiles {
 
   #readFile(file: string): Metadata | undefined {
     // Most streams that are asked for have none, or are not there at all: that must not cost an exception.
-    if (this.#fs.stat(file) === undefined) return undefined;
-    const text = this.#fs.readFile(file).toString();
+    const bytes = readSmallFile(this.#fs, file);
+    if (bytes === undefined) return undefined;
     try {
-      return parse(JSON.parse(text));
+      return parse(JSON.parse(bytes.toString()));
     } catch {
       return undefined;
     }

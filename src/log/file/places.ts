@@ -79,6 +79,8 @@ export class Places {
       if (!blocked) throw error;
       // Another stream's file is in the way, or a directory with other streams.
       const overflow = this.#layout.overflowOf(path, id);
+      // Others may have removed it.
+      if (makeDirectory(this.#fs, this.#layout.overflow)) this.dirtyDirectories.add(this.#layout.own);
       this.#files.open(overflow, flags);
       this.#adopt(storage, overflow, true);
       this.overflowPaths.set(basename(overflow), path);
