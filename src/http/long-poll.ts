@@ -2,6 +2,7 @@ import type { After, FollowEnd, FollowedStream, Following, Format } from '../fol
 import { nextCursor } from '../wire/cursor.js';
 import { jsonArrayOf } from '../wire/json.js';
 import { OFFSET_NOW } from '../wire/offset.js';
+import { withStateOffsets } from '../wire/state-offsets.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { admit } from './live-response.js';
 import { sendProblem } from './problem.js';
@@ -20,7 +21,7 @@ export const longPoll: StreamHandler = async (exchange) => {
   if (asked !== OFFSET_NOW) {
     const result = await readFrom(context.store, route.stream, asked, context.limits.readBytesMax);
     const range = rangeOf(asked.offset, result);
-    if (range.data.length > 0) return sendData(exchange, range, bodyOf(range.info, range.data));
+    if (range.data.length > 0) return sendData(exchange, range, bodyOf(range.info, range.data, range.next));
     if (range.closed) return sendNothing(exchange, range.info.id, range.next, true);
   }
   const opened = await context.follow.open(route.stream);
@@ -110,7 +111,10 @@ const CLOSED = 2;
 const byteFrames: Format = { name: 'long-poll bytes', encode: (data, after) => frame(data, data.length > 0, after) };
 const jsonFrames: Format = {
   name: 'long-poll JSON',
-  encode: (data, after) => frame(data.length > 0 ? jsonArrayOf(data) : data, data.length > 0, after),
+  encode(data, after) {
+    if (data.length === 0) return frame(data, false, after);
+    return frame(jsonArrayOf(withStateOffsets(data, after.offset, after.streamId)), true, after);
+  },
 };
 
 function frame(body: Uint8Array, hasData: boolean, after: After): Uint8Array {

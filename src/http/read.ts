@@ -10,6 +10,7 @@ import {
   parseStartOffset,
   type StartOffset,
 } from '../wire/offset.js';
+import { withStateOffsets } from '../wire/state-offsets.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { drained } from './drained.js';
 import type { StreamRoute } from './route.js';
@@ -27,7 +28,7 @@ export const read: StreamHandler = async (exchange) => {
   const { store, limits } = context;
   if (asked === OFFSET_NOW) {
     const info = await readTail(store, route.stream);
-    const body = bodyOf(info, EMPTY);
+    const body = bodyOf(info, EMPTY, info.tail);
     res.writeHead(200, [
       ...base,
       ...positionFields(info.id, { offset: info.tail, upToDate: true, closed: info.closed }),
@@ -52,7 +53,7 @@ export const read: StreamHandler = async (exchange) => {
     await sendPieces(exchange, range, first.next);
     return;
   }
-  const body = bodyOf(info, first.data);
+  const body = bodyOf(info, first.data, first.next);
   res.writeHead(200, [...rangeFields(exchange, range), ...contentFields(res, info, body)]);
   res.end(body);
 };
@@ -68,9 +69,11 @@ async function sendPieces(exchange: Exchange<StreamRoute>, range: Range, from: n
   res.once('close', () => gone.abort());
   const { path, id } = info;
   let hasMessages = false;
+  let at = start;
   const write = (data: Uint8Array) => {
     if (!info.json) return res.write(data);
-    const part = jsonArrayPart(data, hasMessages);
+    at += data.length;
+    const part = jsonArrayPart(withStateOffsets(data, at, id), hasMessages);
     hasMessages ||= part.length > 0;
     return res.write(part);
   };
@@ -146,9 +149,9 @@ export async function readTail(store: Store, path: string): Promise<StreamInfo> 
   return (await store.read(path, tail, { maxBytes: 1 })).info;
 }
 
-/** What a reader gets of the stream's bytes: a JSON stream is an array of its messages. */
-export function bodyOf(info: StreamInfo, data: Uint8Array): Uint8Array {
-  return info.json ? jsonArrayOf(data) : data;
+/** What a reader gets of the stream's bytes up to `next`: a JSON stream is an array of its messages. */
+export function bodyOf(info: StreamInfo, data: Uint8Array, next: number): Uint8Array {
+  return info.json ? jsonArrayOf(withStateOffsets(data, next, info.id)) : data;
 }
 
 /** Fields of an answer with a body. */

@@ -11,6 +11,7 @@ import {
   type SseEncoding,
   sseEncodingOf,
 } from '../wire/sse.js';
+import { withStateOffsets } from '../wire/state-offsets.js';
 import type { StreamHandler } from './context.js';
 import { admit, sendLive } from './live-response.js';
 import { sendNothing } from './long-poll.js';
@@ -99,7 +100,8 @@ function sseFormat(encoding: SseEncoding, cursorMin: number): Format {
       const id = formatOffset(offset, streamId);
       const control = { nextOffset: id, cursor, upToDate, closed };
       if (data.length === 0) return Buffer.from(formatSseControl(control, id));
-      return Buffer.concat([encodeSseData(encoding, data, id), Buffer.from(formatSseControl(control))]);
+      const shown = encoding === 'json' ? withStateOffsets(data, offset, streamId) : data;
+      return Buffer.concat([encodeSseData(encoding, shown, id), Buffer.from(formatSseControl(control))]);
     },
   };
 }

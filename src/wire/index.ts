@@ -42,4 +42,5 @@ export {
   sseEncodingOf,
   wholeTextLength,
 } from './sse.js';
+export { STATE_MESSAGE_BYTES_MAX, withStateOffsets } from './state-offsets.js';
 export { BINARY, encodeFrame, TEXT } from './websocket.js';
