@@ -1,4 +1,5 @@
 import { isMillraceError } from '../errors.js';
+import type { StoreTime } from '../log/clock.js';
 import type { Store } from '../log/index.js';
 import { describeStreams } from './describe.js';
 import type { Keys } from './keys.js';
@@ -23,6 +24,7 @@ export interface DeliveryOptions {
   readonly allowLoopback: boolean;
   readonly webhookTimeoutMs: number;
   readonly keys: () => Promise<Keys>;
+  readonly time: StoreTime;
 }
 
 /** Tells of wakes: a webhook by a signed request, pull-wake workers by a message on their wake stream. */
@@ -31,10 +33,12 @@ export class Delivery {
   readonly #allowLoopback: boolean;
   readonly #webhookTimeoutMs: number;
   readonly #keys: () => Promise<Keys>;
+  readonly #time: StoreTime;
   readonly #closing = new AbortController();
 
   constructor(options: DeliveryOptions) {
     this.#keys = options.keys;
+    this.#time = options.time;
     this.#store = options.store;
     this.#allowLoopback = options.allowLoopback;
     this.#webhookTimeoutMs = options.webhookTimeoutMs;
@@ -76,7 +80,7 @@ export class Delivery {
       generation: wake.generation,
       streams: describeStreams(subscription),
       callback_url: `${rootUrl}/__ds/subscriptions/${encodeURIComponent(key.id)}/callback`,
-      callback_token: signToken(keys.tokenSecret, { sub: keyOf(key), gen: wake.generation }),
+      callback_token: signToken(keys.tokenSecret, { sub: keyOf(key), gen: wake.generation }, this.#time.nowMs),
     });
     const response = await postWebhook({
       target: checkWebhookUrl(config.webhookUrl as string, this.#allowLoopback),

@@ -1,4 +1,5 @@
 import { isMillraceError, MillraceError } from '../errors.js';
+import { StoreTime, systemClock } from '../log/clock.js';
 import type { Store, StoreChange, StreamLineage } from '../log/index.js';
 import { Delivery } from './delivery.js';
 import { type Keys, loadKeys } from './keys.js';
@@ -51,6 +52,7 @@ export class SubscriptionManager {
   readonly #log: Log;
   readonly #limits: SubscriptionLimits;
   readonly #allowLoopback: boolean;
+  readonly #time = new StoreTime(systemClock);
   readonly #table: SubscriptionTable;
   readonly #wakes: Wakes;
   /** Streams that were seen to match a pattern, with their tails, and are not linked yet. */
@@ -74,8 +76,14 @@ export class SubscriptionManager {
       this.#wakes.forget(gone);
     });
     const { webhookTimeoutMs } = this.#limits;
-    const delivery = new Delivery({ store, allowLoopback, webhookTimeoutMs, keys: () => this.keys() });
-    this.#wakes = new Wakes(this.#table, delivery, this.#limits, log);
+    const delivery = new Delivery({
+      store,
+      allowLoopback,
+      webhookTimeoutMs,
+      keys: () => this.keys(),
+      time: this.#time,
+    });
+    this.#wakes = new Wakes(this.#table, delivery, this.#limits, log, this.#time);
     this.#unobserve = store.observe((change) => this.#onChange(change));
     this.#ready = this.#load();
     // Whoever needs it awaits it; the log has it in any case.
@@ -191,13 +199,13 @@ export class SubscriptionManager {
       if (wake === undefined) {
         throw new MillraceError('NO_PENDING_WORK', 'There is nothing to do: wait for an event on the wake stream.');
       }
-      const leaseUntilMs = Date.now() + subscription.config.leaseTtlMs;
+      const leaseUntilMs = this.#time.nowMs + subscription.config.leaseTtlMs;
       const changes: ChangeBody[] = [{ kind: 'leased', holder: worker, leaseUntilMs }];
       // Somebody came, so whatever was wrong with the announcement does not matter any more.
       if (subscription.failures > 0) changes.push({ kind: 'delivered' });
       await this.#table.commit(subscription, changes);
       this.#wakes.setTimer(subscription);
-      const token = signToken(tokenSecret, { sub: keyOf(key), gen: wake.generation });
+      const token = signToken(tokenSecret, { sub: keyOf(key), gen: wake.generation }, this.#time.nowMs);
       return { wakeId: wake.id, generation: wake.generation, token, subscription };
     });
   }
@@ -216,9 +224,9 @@ export class SubscriptionManager {
     requireType(subscription, type);
     const { tokenSecret } = await this.keys();
     return this.#table.inTurn(subscription, async () => {
-      requireWake(subscription, tokenSecret, token, report);
+      requireWake(subscription, tokenSecret, token, report, this.#time.nowMs);
       const changes: ChangeBody[] = [{ kind: 'acked', acks: checkAcks(subscription, report.acks) }];
-      const leaseUntilMs = Date.now() + subscription.config.leaseTtlMs;
+      const leaseUntilMs = this.#time.nowMs + subscription.config.leaseTtlMs;
       changes.push(report.done ? { kind: 'rested' } : { kind: 'leased', leaseUntilMs });
       await this.#table.commit(subscription, changes);
       this.#wakes.setTimer(subscription);
@@ -234,7 +242,7 @@ export class SubscriptionManager {
     requireType(subscription, 'pull-wake');
     const { tokenSecret } = await this.keys();
     await this.#table.inTurn(subscription, async () => {
-      requireWake(subscription, tokenSecret, token, name);
+      requireWake(subscription, tokenSecret, token, name, this.#time.nowMs);
       await this.#table.commit(subscription, [{ kind: 'rested' }]);
       this.#wakes.setTimer(subscription);
       await this.#wakes.wakeIfPending(subscription);

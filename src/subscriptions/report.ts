@@ -21,9 +21,10 @@ export function requireWake(
   tokenSecret: Uint8Array,
   token: string | undefined,
   name: WakeName,
+  nowMs: number,
 ): void {
   if (token === undefined) throw invalidToken();
-  const claims = verifyToken(tokenSecret, token);
+  const claims = verifyToken(tokenSecret, token, nowMs);
   if (claims.sub !== keyOf(subscription.key)) throw invalidToken();
   const { wake } = subscription;
   if (

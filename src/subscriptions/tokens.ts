@@ -17,13 +17,13 @@ export interface TokenClaims {
 
 const HEADER = encode({ alg: 'HS256', typ: 'JWT' });
 
-export function signToken(secret: Uint8Array, claims: TokenClaims, nowMs: number = Date.now()): string {
+export function signToken(secret: Uint8Array, claims: TokenClaims, nowMs: number): string {
   const payload = `${HEADER}.${encode({ ...claims, exp: Math.floor((nowMs + TOKEN_TTL_MS) / 1000) })}`;
   return `${payload}.${signature(secret, payload).toString('base64url')}`;
 }
 
 /** The claims of a token of ours. Errors: `TOKEN_INVALID`, `TOKEN_EXPIRED`. */
-export function verifyToken(secret: Uint8Array, token: string, nowMs: number = Date.now()): TokenClaims {
+export function verifyToken(secret: Uint8Array, token: string, nowMs: number): TokenClaims {
   const [header, body, signed, ...more] = token.split('.');
   if (header !== HEADER || body === undefined || signed === undefined || more.length > 0) throw invalidToken();
   const expected = signature(secret, `${header}.${body}`);

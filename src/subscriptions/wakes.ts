@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { isMillraceError } from '../errors.js';
+import type { StoreTime } from '../log/clock.js';
 import type { Delivery, DeliveryOutcome, Told } from './delivery.js';
 import type { SubscriptionLimits } from './limits.js';
 import type { Log } from './log.js';
-import type { ChangeBody, Subscription } from './subscription.js';
+import type { ChangeBody, Subscription, Wake } from './subscription.js';
 import type { SubscriptionTable } from './table.js';
 
 /**
@@ -15,14 +16,17 @@ export class Wakes {
   readonly #delivery: Delivery;
   readonly #limits: SubscriptionLimits;
   readonly #log: Log;
+  readonly #time: StoreTime;
   readonly #timers = new Map<Subscription, NodeJS.Timeout>();
   #closed = false;
 
-  constructor(table: SubscriptionTable, delivery: Delivery, limits: SubscriptionLimits, log: Log) {
+  /** By `time` leases and attempts are due: no clock that jumps ends or prolongs them. */
+  constructor(table: SubscriptionTable, delivery: Delivery, limits: SubscriptionLimits, log: Log, time: StoreTime) {
     this.#table = table;
     this.#delivery = delivery;
     this.#limits = limits;
     this.#log = log;
+    this.#time = time;
   }
 
   /** Begins a wake where there is work and none is under way. In turn. Errors: `STORE_*`. */
@@ -32,7 +36,7 @@ export class Wakes {
     if (pending.length === 0) return;
     const { config, nextAttemptAtMs } = subscription;
     // After failures a new wake is no reason to try earlier.
-    const waits = nextAttemptAtMs !== undefined && nextAttemptAtMs > Date.now();
+    const waits = nextAttemptAtMs !== undefined && nextAttemptAtMs > this.#time.nowMs;
     await this.#table.commit(subscription, [
       {
         kind: 'woken',
@@ -40,7 +44,7 @@ export class Wakes {
         wakeId: `w_${randomBytes(15).toString('base64url')}`,
         snapshot: Object.fromEntries(pending.map((link) => [link.path, link.tail])),
         // A pull-wake has no lease until it is claimed; a webhook that has to wait has none until it is sent.
-        ...(config.type === 'webhook' && !waits ? { leaseUntilMs: Date.now() + config.leaseTtlMs } : {}),
+        ...(config.type === 'webhook' && !waits ? { leaseUntilMs: this.#time.nowMs + config.leaseTtlMs } : {}),
       },
     ]);
     if (waits) this.setTimer(subscription);
@@ -50,10 +54,22 @@ export class Wakes {
   /** Takes up after a restart what was under way. */
   resume(subscription: Subscription): void {
     if (subscription.wake === undefined) return;
+    this.#bringNear(subscription, subscription.wake);
     const waits = subscription.wake.leaseUntilMs !== undefined || subscription.nextAttemptAtMs !== undefined;
     // Without either it is a pull-wake that may not have been announced. Workers race for it anyway: say it again.
     if (waits) this.setTimer(subscription);
     else this.deliver(subscription);
+  }
+
+  /** The clock may have gone back while nobody ran: nothing is due later than it could have been when it was set. */
+  #bringNear(subscription: Subscription, wake: Wake): void {
+    const { nowMs } = this.#time;
+    const { nextAttemptAtMs, config } = subscription;
+    if (wake.leaseUntilMs !== undefined) wake.leaseUntilMs = Math.min(wake.leaseUntilMs, nowMs + config.leaseTtlMs);
+    if (nextAttemptAtMs !== undefined) {
+      const delayMsMax = retryDelayMs(Number.POSITIVE_INFINITY, this.#limits, () => 1);
+      subscription.nextAttemptAtMs = Math.min(nextAttemptAtMs, nowMs + delayMsMax);
+    }
   }
 
   /** Tells somebody of the present wake. Not in turn: the answer may take long, and callbacks come before it. */
@@ -76,7 +92,7 @@ export class Wakes {
     const onTimer = () => {
       this.#table.inTurn(subscription, () => this.#onTimer(subscription)).catch((error: unknown) => this.fail(error));
     };
-    this.#timers.set(subscription, setTimeout(onTimer, Math.max(0, at - Date.now())));
+    this.#timers.set(subscription, setTimeout(onTimer, Math.max(0, at - this.#time.nowMs)));
   }
 
   forget(subscription: Subscription): void {
@@ -103,7 +119,7 @@ export class Wakes {
     if (outcome.kind === 'failed') {
       const failures = subscription.failures + 1;
       this.#log.warn({ id: subscription.key.id, failures, reason: outcome.reason }, 'a wake could not be delivered');
-      const nextAttemptAtMs = Date.now() + retryDelayMs(failures, this.#limits);
+      const nextAttemptAtMs = this.#time.nowMs + retryDelayMs(failures, this.#limits);
       await this.#table.commit(subscription, [{ kind: 'failed', failures, nextAttemptAtMs }]);
       this.setTimer(subscription);
       return;
@@ -120,7 +136,7 @@ export class Wakes {
   async #onTimer(subscription: Subscription): Promise<void> {
     const { wake, nextAttemptAtMs, config } = subscription;
     if (this.#closed || wake === undefined) return;
-    const now = Date.now();
+    const now = this.#time.nowMs;
     if (wake.holder === undefined && nextAttemptAtMs !== undefined && nextAttemptAtMs <= now) {
       // Not a change: should we stop here, the attempt is made again, and that is as it should be.
       subscription.nextAttemptAtMs = undefined;

@@ -23,16 +23,16 @@ interface Description {
 
 /** A webhook that answers as it is told and keeps what it got. */
 async function receiver(
-  respond: (wake: Wake, count: number) => { status?: number; body?: object; location?: string; afterMs?: number },
+  respond: (wake: Wake, count: number) => { status?: number; body?: object; location?: string; after?: Promise<void> },
 ) {
   const wakes: Wake[] = [];
   const waiting: (() => void)[] = [];
   const server = createServer(async (req, res) => {
     const wake = JSON.parse(await text(req)) as Wake;
     wakes.push(wake);
-    const { status = 200, body = {}, location, afterMs = 0 } = respond(wake, wakes.length);
+    const { status = 200, body = {}, location, after } = respond(wake, wakes.length);
     for (const wakeUp of waiting.splice(0)) wakeUp();
-    if (afterMs > 0) await new Promise((resolve) => setTimeout(resolve, afterMs));
+    await after;
     res.writeHead(status, {
       'Content-Type': 'application/json',
       ...(location === undefined ? {} : { Location: location }),
@@ -60,6 +60,8 @@ async function text(req: IncomingMessage): Promise<string> {
   for await (const chunk of req) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks).toString('utf8');
 }
+
+const eventually = <T>(check: () => Promise<T>) => vi.waitFor(check, { timeout: 20_000, interval: 20 });
 
 const cleanups: (() => Promise<void>)[] = [];
 let store: Store;
@@ -106,6 +108,14 @@ const webhook = (url: string, more: object = {}) => ({
   webhook: { url },
   ...more,
 });
+
+/** Claims a wake as soon as there is one that nobody has. */
+const claim = (id: string, worker: string) =>
+  eventually(async () => {
+    const response = await api(`${id}/claim`, 'POST', { worker });
+    expect(response.status).toBe(200);
+    return (await response.json()) as { token: string; wake_id: string; generation: number };
+  });
 
 /** The request that makes a subscription, from a client that calls the server as it likes. */
 const putAs = (host: string, id: string, body: object) =>
@@ -164,25 +174,27 @@ describe('webhook subscriptions', () => {
     await put('events/a', 'x');
     const second = await hook.received(2);
     expect(second.generation).toBeGreaterThan(1);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(5));
     });
   });
 
   test('leave alone what took the place of a stream that they did', async () => {
-    const hook = await receiver((_, count) => {
-      if (count > 1) return { body: { done: true } };
-      // While the first is being answered its stream goes, and another comes to its place.
-      return { body: { done: true }, afterMs: 150 };
+    let answer = () => {};
+    const replaced = new Promise<void>((resolve) => {
+      answer = resolve;
     });
+    // While the first is being answered its stream goes, and another comes to its place.
+    const hook = await receiver(() => ({ body: { done: true }, after: replaced }));
     await api('s', 'PUT', webhook(hook.url));
     await put('events/a', 'x'.repeat(100));
     await hook.received(1);
     await fetch(`${served.url}/events/a`, { method: 'DELETE' });
     await put('events/a', 'new data');
+    answer();
     const second = await hook.received(2);
     expect(second.streams).toMatchObject([{ acked_offset: token(0), tail_offset: token(8) }]);
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(8));
     });
   });
@@ -195,25 +207,30 @@ describe('webhook subscriptions', () => {
     await post('events/a', '67890');
     const second = await hook.received(2);
     expect(second.streams[0]?.tail_offset).toEqual(token(10));
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       expect((await describeOf('s')).streams[0]?.acked_offset).toEqual(token(10));
     });
     expect(hook.wakes).toHaveLength(2);
   });
 
   test('are tried again after failures, redirects included, with the same wake', async () => {
+    let answer = () => {};
+    const seen = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
     const hook = await receiver((_, count) => {
       if (count === 1) return { status: 500 };
       if (count === 2) return { status: 302, location: 'http://127.0.0.1:9/elsewhere' };
-      return { body: { done: true } };
+      return { body: { done: true }, after: seen };
     });
     await api('s', 'PUT', webhook(hook.url));
     await put('events/a', 'x');
     await hook.received(1);
-    await vi.waitFor(async () => expect((await describeOf('s')).status).toBe('failed'));
+    await eventually(async () => expect((await describeOf('s')).status).toBe('failed'));
     const third = await hook.received(3);
+    answer();
     expect(third.wake_id).toBe(hook.wakes[0]?.wake_id);
-    await vi.waitFor(async () => expect((await describeOf('s')).status).toBe('active'));
+    await eventually(async () => expect((await describeOf('s')).status).toBe('active'));
   });
 
   test('end with their lease, and what is left wakes again', async () => {
@@ -272,7 +289,7 @@ describe('after a restart', () => {
     await api('s', 'PUT', webhook(hook.url, { streams: ['manual/a'] }));
     await put('events/a', 'abc');
     await hook.received(1);
-    await vi.waitFor(async () => expect((await describeOf('s')).streams[1]?.acked_offset).toEqual(token(3)));
+    await eventually(async () => expect((await describeOf('s')).streams[1]?.acked_offset).toEqual(token(3)));
     const before = await describeOf('s');
     const keys = await (await fetch(`${served.url}/__ds/jwks.json`)).text();
     await restart();
@@ -297,10 +314,7 @@ describe('after a restart', () => {
     await api('s', 'PUT', webhook(hook.url));
     await put('events/a', 'abc');
     const first = await hook.received(1);
-    await vi.waitFor(async () => expect((await describeOf('s')).status).toBe('failed'), {
-      timeout: 10_000,
-      interval: 20,
-    });
+    await eventually(async () => expect((await describeOf('s')).status).toBe('failed'));
     await restart();
     const again = await hook.received(2);
     expect(again.wake_id).toBe(first.wake_id);
@@ -320,23 +334,13 @@ describe('after a restart', () => {
 
   test('a claim holds until its lease ends', async () => {
     await put('wake', '');
-    await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake', lease_ttl_ms: 1500 });
+    await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake', lease_ttl_ms: 600_000 });
     await put('events/a', 'abc');
-    const claim = await api('p/claim', 'POST', { worker: 'one' });
-    expect(claim.status).toBe(200);
-    const { token, wake_id, generation } = (await claim.json()) as {
-      token: string;
-      wake_id: string;
-      generation: number;
-    };
+    const { token, wake_id, generation } = await claim('p', 'one');
     await restart();
     expect(await errorOf(await api('p/claim', 'POST', { worker: 'two' }))).toBe('ALREADY_CLAIMED');
     expect((await api('p/ack', 'POST', { wake_id, generation }, token)).status).toBe(200);
-    await vi.waitFor(async () => expect((await api('p/claim', 'POST', { worker: 'two' })).status).toBe(200), {
-      timeout: 5000,
-      interval: 100,
-    });
-    expect(await errorOf(await api('p/ack', 'POST', { wake_id, generation }, token))).toBe('FENCED');
+    expect(await errorOf(await api('p/claim', 'POST', { worker: 'two' }))).toBe('ALREADY_CLAIMED');
   });
 
   test('a long history takes no more room than the state', async () => {
@@ -357,17 +361,67 @@ describe('after a restart', () => {
   });
 });
 
+describe('a lease', () => {
+  const HOUR_MS = 3_600_000;
+
+  beforeEach(async () => {
+    await put('wake', '');
+    await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake', lease_ttl_ms: 1000 });
+    await put('events/a', 'abc');
+  });
+
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  /** Somebody sets the clock. */
+  const setClock = (byMs: number) => {
+    const now = Date.now() + byMs;
+    vi.useFakeTimers({ toFake: ['Date'] });
+    vi.setSystemTime(now);
+  };
+
+  test('ends, and what is left may be claimed by another', async () => {
+    const { token, wake_id, generation } = await claim('p', 'one');
+    await claim('p', 'two');
+    expect(await errorOf(await api('p/ack', 'POST', { wake_id, generation }, token))).toBe('FENCED');
+  });
+
+  test('ends in time, although the clock went back', async () => {
+    await claim('p', 'one');
+    setClock(-27 * HOUR_MS);
+    await claim('p', 'two');
+  });
+
+  test('ends in time after a restart, although the clock went back meanwhile', async () => {
+    await claim('p', 'one');
+    setClock(-27 * HOUR_MS);
+    await restart();
+    await claim('p', 'two');
+  });
+
+  test('does not end early, nor does its token, when the clock is ahead for a while', async () => {
+    await fetch(`${served.url}/__ds/subscriptions/p`, { method: 'DELETE' });
+    await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake', lease_ttl_ms: 600_000 });
+    await post('events/a', 'more');
+    const { token, wake_id, generation } = await claim('p', 'one');
+    setClock(27 * HOUR_MS);
+    expect(await errorOf(await api('p/claim', 'POST', { worker: 'two' }))).toBe('ALREADY_CLAIMED');
+    expect((await api('p/ack', 'POST', { wake_id, generation }, token)).status).toBe(200);
+  });
+});
+
 describe('pull-wake subscriptions', () => {
   test('announce again once the wake stream is there', async () => {
     await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake' });
     await put('events/a', 'abc');
-    await vi.waitFor(async () => expect((await describeOf('p')).status).toBe('failed'));
+    await eventually(async () => expect((await describeOf('p')).status).toBe('failed'));
     await fetch(`${served.url}/wake`, { method: 'PUT', headers: { 'Content-Type': 'application/json' }, body: '[]' });
-    await vi.waitFor(async () => {
+    await eventually(async () => {
       const events = (await (await fetch(`${served.url}/wake`)).json()) as object[];
       expect(events[0]).toMatchObject({ type: 'wake', subscription_id: 'p', stream: 'events/a', generation: 1 });
     });
-    await vi.waitFor(async () => expect((await describeOf('p')).status).toBe('active'));
+    await eventually(async () => expect((await describeOf('p')).status).toBe('active'));
   });
 
   test('announce again on a wake stream that took the place of the one that they used', async () => {
@@ -375,7 +429,7 @@ describe('pull-wake subscriptions', () => {
     await api('p', 'PUT', { type: 'pull-wake', pattern: 'events/*', wake_stream: 'wake' });
     await put('events/a', 'abc');
     const announced = () =>
-      vi.waitFor(async () => expect(await (await fetch(`${served.url}/wake`)).text()).toContain('"type":"wake"'));
+      eventually(async () => expect(await (await fetch(`${served.url}/wake`)).text()).toContain('"type":"wake"'));
     await announced();
     await fetch(`${served.url}/wake`, { method: 'DELETE' });
     await put('wake', '');
@@ -400,7 +454,7 @@ describe('pull-wake subscriptions', () => {
     await put('wake', '');
     await api('p', 'PUT', { type: 'pull-wake', pattern: '**', wake_stream: 'wake' });
     await put('events/a', 'abc');
-    await vi.waitFor(async () => expect((await describeOf('p')).streams.map(({ path }) => path)).toEqual(['events/a']));
+    await eventually(async () => expect((await describeOf('p')).streams.map(({ path }) => path)).toEqual(['events/a']));
     expect((await (await fetch(`${served.url}/wake`)).text()).split('\n')).toHaveLength(2);
   });
 
@@ -417,12 +471,12 @@ describe('pull-wake subscriptions', () => {
     await put('wake', '');
     await api('p', 'PUT', { type: 'pull-wake', streams: ['jobs'], wake_stream: 'wake' });
     await put('jobs', 'abc');
-    await vi.waitFor(async () =>
+    await eventually(async () =>
       expect((await (await fetch(`${served.url}/wake`)).text()).split('\n')).toHaveLength(2),
     );
     await fetch(`${served.url}/jobs`, { method: 'DELETE' });
     await put('jobs', 'de');
-    const claim = await vi.waitFor(async () => {
+    const claim = await eventually(async () => {
       const response = await api('p/claim', 'POST', { worker: 'one' });
       expect(response.status).toBe(200);
       return (await response.json()) as Wake;
@@ -472,7 +526,7 @@ describe('the API', () => {
     await put('one/a', 'x');
     const streams = async (root: string) =>
       ((await (await fetch(`${served.url}${root}/__ds/subscriptions/s`)).json()) as Description).streams;
-    await vi.waitFor(async () => expect(await streams('/one')).toMatchObject([{ path: 'a' }]));
+    await eventually(async () => expect(await streams('/one')).toMatchObject([{ path: 'a' }]));
     expect(await streams('/two')).toEqual([]);
   });
 

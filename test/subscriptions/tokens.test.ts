@@ -16,11 +16,11 @@ function refusal(action: () => unknown): string | undefined {
 
 describe('tokens', () => {
   test('say what was signed', () => {
-    expect(verifyToken(secret, signToken(secret, claims))).toEqual(claims);
+    expect(verifyToken(secret, signToken(secret, claims, 0), 0)).toEqual(claims);
   });
 
   test('of another secret, changed, or not tokens at all are refused', () => {
-    const token = signToken(secret, claims);
+    const token = signToken(secret, claims, 0);
     const [header, , signature] = token.split('.');
     const forged = Buffer.from(JSON.stringify({ ...claims, gen: 8, exp: 4e9 })).toString('base64url');
     const none = Buffer.from('{"alg":"none"}').toString('base64url');
@@ -34,10 +34,10 @@ describe('tokens', () => {
     ];
     for (const each of wrong)
       expect(
-        refusal(() => verifyToken(secret, each)),
+        refusal(() => verifyToken(secret, each, 0)),
         each,
       ).toBe('TOKEN_INVALID');
-    expect(refusal(() => verifyToken(Buffer.from('another'), token))).toBe('TOKEN_INVALID');
+    expect(refusal(() => verifyToken(Buffer.from('another'), token, 0))).toBe('TOKEN_INVALID');
   });
 
   test('expire', () => {
