@@ -1,4 +1,5 @@
 import { Buffer } from 'node:buffer';
+import type { AppenderEnd } from '../log/index.js';
 import type { Format } from './format.js';
 
 /** What a follower gets, and what was kept back for the next piece. */
@@ -13,6 +14,8 @@ export interface StreamState {
   readonly closed: boolean;
   /** Whether an appender session lives. */
   readonly appender: boolean;
+  /** How the last one ended. */
+  readonly lastAppender?: AppenderEnd | undefined;
   readonly deleted: boolean;
 }
 
@@ -26,6 +29,7 @@ export class Chunk implements StreamState {
   readonly tail: number;
   readonly closed: boolean;
   readonly appender: boolean;
+  readonly lastAppender: AppenderEnd | undefined;
   readonly deleted: boolean;
   /** Nothing more was committed when it was made. */
   readonly upToDate: boolean;
@@ -38,6 +42,7 @@ export class Chunk implements StreamState {
     this.tail = offset + data.length;
     this.closed = state.closed;
     this.appender = state.appender;
+    this.lastAppender = state.lastAppender;
     this.deleted = state.deleted;
     this.upToDate = upToDate;
   }

@@ -48,7 +48,7 @@ export class Feed {
     // Not the subscription: its `events` would keep all that was appended since.
     this.#releaseStream = subscription.release;
     this.tail = info.tail;
-    this.state = { closed: info.closed, appender: info.appender, deleted: false };
+    this.state = { closed: info.closed, appender: info.appender, lastAppender: info.lastAppender, deleted: false };
     this.#events = subscription.events.subscribe();
     const end = () => {
       this.ended ??= 'stopped';
@@ -70,7 +70,9 @@ export class Feed {
 
   /** The stream as it stands now. */
   get info(): StreamInfo {
-    return { ...this.#info, tail: this.tail, closed: this.state.closed, appender: this.state.appender };
+    const { lastAppender: _, ...info } = this.#info;
+    const { closed, appender, lastAppender } = this.state;
+    return { ...info, tail: this.tail, closed, appender, ...(lastAppender === undefined ? {} : { lastAppender }) };
   }
 
   release(): void {
@@ -127,5 +129,7 @@ export class Feed {
 }
 
 function sameState(a: StreamState, b: StreamState): boolean {
-  return a.closed === b.closed && a.appender === b.appender && a.deleted === b.deleted;
+  return (
+    a.closed === b.closed && a.appender === b.appender && a.lastAppender === b.lastAppender && a.deleted === b.deleted
+  );
 }

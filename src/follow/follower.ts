@@ -3,7 +3,7 @@ import { isMillraceError, MillraceError } from '../errors.js';
 import { done, type Subscription } from '../event-stream/index.js';
 import type { Store } from '../log/index.js';
 import type { ReadBudget } from './budget.js';
-import { type Chunk, type Encoded, encode, NOTHING } from './chunk.js';
+import { type Chunk, type Encoded, encode, NOTHING, type StreamState } from './chunk.js';
 import type { Feed } from './feed.js';
 import type { Format } from './format.js';
 
@@ -21,11 +21,13 @@ export interface Sink {
 }
 
 /**
- * Why following ended: the stream is `closed` (all of it was sent); its `appender` left; it was `deleted`; or the
- * engine or store stopped (`stopped`) or a read failed (`failed`), so that there may be more to come.
+ * Why following ended: the stream is `closed` (all of it was sent); its `appender` is gone, `lost` if it did not say that
+ * it was done; it was `deleted`; or the engine or store stopped (`stopped`) or a read failed (`failed`), so that there may
+ * be more to come.
  */
 export type FollowEnd =
-  | { readonly kind: 'closed' | 'appender' | 'deleted' | 'stopped' }
+  | { readonly kind: 'closed' | 'deleted' | 'stopped' }
+  | { readonly kind: 'appender'; readonly lost: boolean }
   | { readonly kind: 'failed'; readonly error: unknown };
 
 /** How to follow. */
@@ -240,7 +242,7 @@ export class Follower implements Following {
   }
 
   /** Ends the follower where the state says so. Only once everything up to this state was sent. */
-  #isEnd(state: { readonly closed: boolean; readonly appender: boolean; readonly deleted: boolean }): boolean {
+  #isEnd(state: StreamState): boolean {
     if (state.closed) this.end({ kind: 'closed' });
     else if (state.deleted) this.end({ kind: 'deleted' });
     else if (!this.#untilAppender) return false;
@@ -248,7 +250,7 @@ export class Follower implements Following {
       clearTimeout(this.#grace);
       this.#grace = undefined;
       this.#graceMs = 0;
-    } else if (this.#graceMs === 0 || this.#graceOver) this.end({ kind: 'appender' });
+    } else if (this.#graceMs === 0 || this.#graceOver) this.#endOfAppender(state);
     else this.#grace ??= setTimeout(() => this.#onGraceOver(), this.#graceMs);
     return this.#over;
   }
@@ -256,7 +258,11 @@ export class Follower implements Following {
   #onGraceOver(): void {
     this.#graceOver = true;
     // A follower that is not there yet finds out when it is.
-    if (this.#live !== undefined) this.end({ kind: 'appender' });
+    if (this.#live !== undefined) this.#endOfAppender(this.#feed.state);
+  }
+
+  #endOfAppender({ lastAppender }: StreamState): void {
+    this.end({ kind: 'appender', lost: lastAppender === 'lost' });
   }
 
   /** Ends it and tells the sink. */

@@ -73,7 +73,7 @@ function receive(
       over = true;
       req.off('data', onData).off('end', onEnd).off('close', onClose);
       intake
-        .finish()
+        .finish({ lost: error !== undefined })
         .then(() => (error === undefined ? resolve({ offset, closed }) : reject(error)), reject)
         .finally(untrack);
     };

@@ -70,11 +70,16 @@ export class AppendIntake {
     if (this.#failure === undefined) this.#append(Buffer.alloc(0), 0, true);
   }
 
-  /** Waits until all that was taken is durable, or failed, and frees the stream. Throws what failed. */
-  async finish(): Promise<void> {
+  /**
+   * Waits until all that was taken is durable, or failed, and frees the stream. Throws what failed. `lost`: the appender
+   * is gone without having said that it was done.
+   */
+  async finish({ lost }: { readonly lost: boolean }): Promise<void> {
     this.#flush();
+    // In the same commit as the last append.
+    const released = this.#session.release({ lost: lost || this.#failure !== undefined });
     await this.#last;
-    await this.#session.release();
+    await released;
     if (this.#failure !== undefined) throw this.#failure.error;
   }
 

@@ -20,7 +20,7 @@ import { toProblem } from './problem.js';
 import type { StreamRoute } from './route.js';
 import { jsonLinesOf } from './scan-json.js';
 import type { StreamUpgrade } from './upgrade.js';
-import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
+import { closeWebSocket, peerCloseCode, whenPeerEnds } from './websocket-close.js';
 import { readRuns } from './websocket-runs.js';
 
 /** Acknowledgements wait while more than this is queued for a client that does not read them; the last one says it all. */
@@ -52,6 +52,12 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
 interface WaitingMessage {
   readonly message: Buffer;
   readonly isBinary: boolean;
+}
+
+/** How a connection ends: whether its stream is to be closed behind it, and whether its appender was lost. */
+interface End {
+  readonly close: boolean;
+  readonly lost: boolean;
 }
 
 class AppendConnection {
@@ -122,24 +128,33 @@ class AppendConnection {
     }
     // `ws` closes by itself after a frame that is too large or malformed; what came before it is kept.
     this.#ws.on('error', () => {});
-    let code = 1006;
-    this.#ws.once('close', (closeCode: number) => {
-      code = closeCode;
-      this.#context.log.debug({ path: info.path, code }, 'an appender left');
+    this.#ws.once('close', (code: number) => {
+      this.#context.log.debug({ path: info.path, code }, 'an appender is gone');
     });
     const closes = wantsClose(this.#route);
     const onEnd = () => {
-      // 1000, or no code at all: the client is done. Anything else may be an accident.
-      void this.#end(closes && (code === 1000 || code === 1005));
+      const done = this.#isDone();
+      void this.#end({ close: closes && done, lost: !done });
     };
     // Where it does not matter how the client closed, its stream is free as soon as it begins to.
     if (closes) this.#ws.once('close', onEnd);
     whenPeerEnds(this.#ws, this.#socket, closes ? () => {} : onEnd);
     void this.#session.ended.then((end) => this.#onSessionEnd(end));
     this.#untrack = this.#context.track({
+      // It comes back, or is lost: it never said that it was done.
       stop: () => void this.#stop(1001, 'the server is going down'),
       abort: () => this.#ws.terminate(),
     });
+  }
+
+  /**
+   * Whether the client has closed as one that is done does: with code 1000, or none. The original Go client closes its
+   * connection and says nothing, so that is its way. Anything else may be an accident.
+   */
+  #isDone(): boolean {
+    const code = peerCloseCode(this.#ws);
+    if (code === 1000 || code === 1005) return true;
+    return code === 1006 && !this.#acknowledges && this.#route.verbInHeader && this.#socket.readableEnded;
   }
 
   #onMessage(message: Buffer, isBinary: boolean): void {
@@ -263,7 +278,7 @@ class AppendConnection {
   async #stop(code: number, reason: string, error?: unknown): Promise<void> {
     if (this.#stopping) return;
     this.#stopping = true;
-    await this.#end(false);
+    await this.#end({ close: false, lost: code !== 1000 });
     this.#sendAck();
     if (error !== undefined && this.#acknowledges) {
       const { type: _, ...problem } = toProblem(error, this.#context.log, 'append');
@@ -273,17 +288,19 @@ class AppendConnection {
   }
 
   /** Ends the session, once; what had come is committed first. Closes the stream behind it, if wanted and all is well. */
-  #end(close: boolean): Promise<void> {
-    this.#ending ??= this.#finish(close);
+  #end(how: End): Promise<void> {
+    this.#ending ??= this.#finish(how);
     return this.#ending;
   }
 
-  async #finish(close: boolean): Promise<void> {
+  async #finish({ close, lost }: End): Promise<void> {
     while (this.#checking !== undefined && !this.#over) await this.#checking;
-    if (close && !this.#over) this.#intake.closeStream();
+    // Something of it was refused, perhaps after its client had said goodbye.
+    const refused = this.#over;
+    if (close && !refused) this.#intake.closeStream();
     this.#over = true;
     try {
-      await this.#intake.finish();
+      await this.#intake.finish({ lost: lost || refused });
     } catch (error) {
       // The client hears of it on its way out, if it is still there.
       this.#context.log.warn(

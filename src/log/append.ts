@@ -29,8 +29,10 @@ export function appendFromSession(
   data: Uint8Array,
   options: SessionAppendOptions,
 ): Promise<Appended> {
-  if (!core.admission.isOpen) return core.admission.wait(() => sessionNow(core, session, data, options));
-  return sessionNow(core, session, data, options);
+  if (core.admission.isOpen) return sessionNow(core, session, data, options);
+  const appending = core.admission.wait(() => sessionNow(core, session, data, options));
+  session.waitFor(appending);
+  return appending;
 }
 
 function appendNow(core: Core, path: string, request: Append): Promise<Appended> {
@@ -164,19 +166,18 @@ function duplicate(
 export function noteUse(core: Core, stream: Stream, producerId: string, known: KnownProducer): void {
   const { nowMs } = core.time;
   if (nowMs - known.usedMs < PRODUCER_USE_STEP_MS || stream.gone !== undefined) return;
-  const operation = newProducerState(stream, producerId, { ...known, usedMs: nowMs });
+  const operation = new Operation('touch', stream);
+  operation.offset = stream.next.tail;
   operation.durable = false;
+  setProducerState(operation, producerId, { ...known, usedMs: nowMs });
   core.commits.push(operation);
 }
 
-/** What makes a producer's state another one, without an append. */
-export function newProducerState(stream: Stream, producerId: string, state: KnownProducer): Operation {
-  stream.producers.accept(producerId, state);
-  const operation = new Operation('fence', stream);
-  operation.offset = stream.next.tail;
+/** Makes a producer's state another one with an operation that appends nothing of it. */
+export function setProducerState(operation: Operation, producerId: string, state: KnownProducer): void {
+  operation.stream.producers.accept(producerId, state);
   operation.producer = { id: producerId, epoch: state.epoch, seq: state.seq };
   operation.producerState = state;
-  return operation;
 }
 
 /** Throws `INVALID_ARGUMENT` for a producer or a sequence that no stream can remember. */

@@ -2,7 +2,7 @@ import { MillraceError } from '../errors.js';
 import type { AppendStep, Medium, Step } from './medium.js';
 import type { KnownProducer } from './producers.js';
 import type { Appended, Durability, ProducerStamp } from './store.js';
-import type { Stream, StreamSnapshot } from './stream.js';
+import type { AppenderState, Stream, StreamSnapshot } from './stream.js';
 
 /** How many bytes one commit holds before the next one begins (a single larger append is a commit of its own). */
 export const COMMIT_BYTES_MAX = 8 * 1024 * 1024;
@@ -17,7 +17,7 @@ const UTF8_BYTES_MAX = 3;
 
 const EMPTY = new Uint8Array(0);
 
-export type OperationKind = 'append' | 'fence' | 'touch' | 'create' | 'state' | 'delete' | 'forget' | 'barrier';
+export type OperationKind = 'append' | 'touch' | 'create' | 'state' | 'delete' | 'forget' | 'session' | 'barrier';
 
 /** Something accepted that waits for its commit. One class with plain fields: there may be 100,000 of them a second. */
 export class Operation {
@@ -32,6 +32,8 @@ export class Operation {
   /** The producer's state after it. */
   producerState: KnownProducer | undefined;
   streamSeq: string | undefined;
+  /** Of `session`: what is to be kept of it. */
+  appender: AppenderState | undefined;
   /** Of `delete`. */
   soft = false;
   /** Of `delete`: nobody ever saw the stream. */
@@ -288,7 +290,7 @@ export class GroupCommit {
     this.#group++;
     for (const operation of batch) {
       const { stream, kind } = operation;
-      if (kind === 'append' || kind === 'fence' || kind === 'touch') {
+      if (kind === 'append' || kind === 'touch') {
         let step = stream.step as AppendStep | undefined;
         if (step === undefined || stream.stepGroup !== this.#group) {
           step = { kind: 'append', stream, operations: [], offset: operation.offset, data: EMPTY, bytes: 0 };
@@ -301,7 +303,7 @@ export class GroupCommit {
         continue;
       }
       stream.step = undefined;
-      if (kind !== 'barrier') this.#group++;
+      if (kind !== 'barrier' && kind !== 'session') this.#group++;
       steps.push(structuralStep(operation));
     }
     for (const step of steps) {
@@ -467,6 +469,8 @@ function structuralStep(operation: Operation): Step {
       return { kind: 'delete', stream, operations, soft, voids: operation.voids };
     case 'forget':
       return { kind: 'forget', stream, operations };
+    case 'session':
+      return { kind: 'session', stream, operations, offset: operation.offset };
     default:
       return { kind: 'barrier', stream, operations };
   }

@@ -15,8 +15,16 @@ const NEWLINE = 0x0a;
 /** Random bytes of a stream's id. */
 const ID_BYTES = 12;
 
+/** What belongs to the creation of a stream, and is committed with it. Called once it is certain, in the same step. */
+export type WithCreation = (stream: Stream, creation: Operation) => void;
+
 /** `Store.create`. */
-export async function create(core: Core, path: string, options: CreateOptions = {}): Promise<Created> {
+export async function create(
+  core: Core,
+  path: string,
+  options: CreateOptions = {},
+  withCreation?: WithCreation,
+): Promise<Created> {
   core.checkOpen();
   checkStreamPath(path);
   checkOptions(options, core.options.appendBytesMax);
@@ -47,7 +55,13 @@ export async function create(core: Core, path: string, options: CreateOptions = 
         );
       }
     }
-    const stream = await commitCreation(core, identify(core, path, options, source, start), options, source);
+    const stream = await commitCreation(
+      core,
+      identify(core, path, options, source, start),
+      options,
+      source,
+      withCreation,
+    );
     return { created: true, info: stream.info() };
   }
 }
@@ -57,6 +71,7 @@ async function commitCreation(
   identity: StreamIdentity,
   options: CreateOptions,
   source: Stream | undefined,
+  withCreation: WithCreation | undefined,
 ): Promise<Stream> {
   const { data = EMPTY, closed = false, durability = core.options.durability } = options;
   if (identity.json && data.length > 0 && data[data.length - 1] !== NEWLINE) {
@@ -70,6 +85,7 @@ async function commitCreation(
   operation.source = source;
   operation.durable = durability === 'fsync';
   operation.snapshot = { ...stream.snapshot(), tail: stream.next.tail, closed };
+  withCreation?.(stream, operation);
   if (source !== undefined) source.nextForks++;
   core.streams.add(stream);
   await core.commits.commit(operation);

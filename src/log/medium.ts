@@ -74,9 +74,9 @@ export interface StreamStorage {
 }
 
 /** One thing of a batch to be journaled and applied, in order. */
-export type Step = AppendStep | CreateStep | StateStep | DeleteStep | ForgetStep | BarrierStep;
+export type Step = AppendStep | CreateStep | StateStep | DeleteStep | ForgetStep | SessionStep | BarrierStep;
 
-/** Consecutive appends of one stream (and marks that hold no bytes: a fenced producer, a use). */
+/** Consecutive appends of one stream (and marks that hold no bytes: a use). */
 export interface AppendStep {
   readonly kind: 'append';
   readonly stream: Stream;
@@ -120,6 +120,16 @@ export interface ForgetStep {
   readonly kind: 'forget';
   readonly stream: Stream;
   readonly operations: Operation[];
+}
+
+/** An appender session begins or ends: a place in the order, and a mark that outlives the server. */
+export interface SessionStep {
+  readonly kind: 'session';
+  readonly stream: Stream;
+  /** One; it has the mark, and the fence of a producer that begins. */
+  readonly operations: Operation[];
+  /** The tail there. */
+  readonly offset: number;
 }
 
 /** Nothing to keep; only a place in the order. */

@@ -1,11 +1,20 @@
 import { MillraceError } from '../errors.js';
-import type { Appended, AppendSession, Durability, SessionAppendOptions, SessionEnd, StreamInfo } from './store.js';
+import type {
+  Appended,
+  AppenderEnd,
+  AppendSession,
+  Durability,
+  ReleaseOptions,
+  SessionAppendOptions,
+  SessionEnd,
+  StreamInfo,
+} from './store.js';
 import type { Stream } from './stream.js';
 
 /** What a session needs of its store. */
 export interface SessionHost {
   append(session: Session, data: Uint8Array, options: SessionAppendOptions): Promise<Appended>;
-  release(session: Session): Promise<void>;
+  release(session: Session, end: AppenderEnd): Promise<void>;
 }
 
 /** An exclusive appender; see `AppendSession`. */
@@ -17,6 +26,8 @@ export class Session implements AppendSession {
   readonly #host: SessionHost;
   #resolveEnded: (end: SessionEnd) => void = () => {};
   #end: SessionEnd | undefined;
+  /** Of its appends, the newest that waits for its turn. */
+  #waiting: Promise<void> | undefined;
   /** Set once the session is established. */
   info!: StreamInfo;
   committed: { readonly epoch: number; readonly seq: number } | undefined;
@@ -41,12 +52,24 @@ export class Session implements AppendSession {
   }
 
   append(data: Uint8Array, options: SessionAppendOptions = {}): Promise<Appended> {
-    return this.#host.append(this, data, options);
+    return this.releasing === undefined
+      ? this.#host.append(this, data, options)
+      : Promise.reject(this.failure ?? this.#over('released'));
   }
 
-  release(): Promise<void> {
+  /** An append waits for its turn: a release that is asked for meanwhile comes after it. */
+  waitFor(append: Promise<unknown>): void {
+    const waiting = append.then(nothing, nothing);
+    this.#waiting = waiting;
+    void waiting.then(() => {
+      if (this.#waiting === waiting) this.#waiting = undefined;
+    });
+  }
+
+  release({ lost = false }: ReleaseOptions = {}): Promise<void> {
     if (this.#end !== undefined) return this.releasing ?? Promise.resolve();
-    this.releasing ??= this.#host.release(this);
+    const end = lost ? 'lost' : 'left';
+    this.releasing ??= this.#waiting?.then(() => this.#host.release(this, end)) ?? this.#host.release(this, end);
     return this.releasing;
   }
 
@@ -60,12 +83,16 @@ export class Session implements AppendSession {
   /** Throws `SESSION_ENDED`, or why an append failed, unless the session may append. */
   checkAlive(): void {
     if (this.failure !== undefined) throw this.failure;
-    if (this.#end !== undefined || this.releasing !== undefined) {
-      throw new MillraceError(
-        'SESSION_ENDED',
-        `The appender session on ${this.stream.path} is over (${this.#end ?? 'released'}). Acquire a new one to go on.`,
-        { reason: this.#end ?? 'released' },
-      );
-    }
+    if (this.#end !== undefined) throw this.#over(this.#end);
+  }
+
+  #over(reason: SessionEnd): MillraceError {
+    return new MillraceError(
+      'SESSION_ENDED',
+      `The appender session on ${this.stream.path} is over (${reason}). Acquire a new one to go on.`,
+      { reason },
+    );
   }
 }
+
+function nothing(): void {}

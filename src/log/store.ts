@@ -31,7 +31,7 @@ export interface Store {
 
   /**
    * Makes the caller the stream's only appender until it releases the session or is fenced.
-   * Creates the stream where `create` is given and there is none.
+   * Creates the stream where `create` is given and there is none: nobody ever sees that stream without its appender.
    * Errors: `APPENDER_ACTIVE`, `STREAM_CLOSED`, `PRODUCER_FENCED`, and those of {@link create}.
    */
   acquire(path: string, options?: AcquireOptions): Promise<AppendSession>;
@@ -176,9 +176,19 @@ export interface AppendSession {
   append(data: Uint8Array, options?: SessionAppendOptions): Promise<Appended>;
   /** Resolves when the session is over: released by its owner, fenced by a higher epoch, or the stream went away. */
   readonly ended: Promise<SessionEnd>;
-  /** Frees the stream for other appenders, once what was accepted is committed. */
-  release(): Promise<void>;
+  /**
+   * Frees the stream for other appenders, once what was accepted is committed. `lost` tells all who ask that the appender
+   * is gone without having said that it was done: its connection broke, or it was cut off. Without it, it has left.
+   */
+  release(options?: ReleaseOptions): Promise<void>;
 }
+
+export interface ReleaseOptions {
+  readonly lost?: boolean;
+}
+
+/** How an appender's session ended: it left when it was done, or nobody knows whether it was. */
+export type AppenderEnd = 'left' | 'lost';
 
 export interface SessionAppendOptions {
   readonly close?: boolean;
@@ -229,6 +239,12 @@ export interface StreamInfo extends StreamLineage {
   readonly fork?: { readonly path: string; readonly offset: number };
   /** Whether an appender session lives. */
   readonly appender: boolean;
+  /**
+   * How the last appender session ended; one that lived when its server was killed is lost, also after a restart. Absent
+   * where none has ended, and once the stream is closed, which says that it is complete. A takeover by a higher epoch
+   * ends no session in this sense: another one goes on.
+   */
+  readonly lastAppender?: AppenderEnd;
 }
 
 export interface ReadOptions {
@@ -266,6 +282,8 @@ export interface StreamEvent {
   readonly closed: boolean;
   /** Whether an appender session lives after it. */
   readonly appender: boolean;
+  /** As `StreamInfo.lastAppender`, after it. */
+  readonly lastAppender?: AppenderEnd | undefined;
   /** The stream is gone; nothing follows. */
   readonly deleted: boolean;
 }

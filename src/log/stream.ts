@@ -4,7 +4,7 @@ import type { StreamStorage } from './medium.js';
 import { type KnownProducer, Producers } from './producers.js';
 import type { WriterState } from './rules.js';
 import type { Session } from './session.js';
-import type { ProducerStamp, StreamAncestor, StreamEvent, StreamInfo, StreamLineage } from './store.js';
+import type { AppenderEnd, ProducerStamp, StreamAncestor, StreamEvent, StreamInfo, StreamLineage } from './store.js';
 
 /** Where a fork's own bytes begin, and where those before are. */
 export interface ForkLink {
@@ -41,7 +41,12 @@ export interface StreamSnapshot extends StreamIdentity {
   readonly lastUsedMs: number;
   /** Undefined where an earlier version wrote it. */
   readonly modifiedAtMs: number | undefined;
+  /** Of the last appender session; undefined where there was none. */
+  readonly appender: AppenderState | undefined;
 }
+
+/** What a store keeps of an appender session. */
+export type AppenderState = 'lives' | AppenderEnd;
 
 /** By how much a time is later than the one before where the clock is behind it: readers know times in seconds. */
 const CLOCK_SET_BACK_STEP_MS = 1000;
@@ -80,6 +85,8 @@ export class Stream implements StreamIdentity {
   deleted = false;
   /** Whether readers know of an appender session. */
   appender = false;
+  /** How the last session ended that readers knew of. */
+  lastAppender: AppenderEnd | undefined;
   /** Its last read or write, by the store's own time. */
   lastUsedMs: number;
   /** When it got its newest byte, by the wall clock. */
@@ -149,6 +156,8 @@ export class Stream implements StreamIdentity {
     stream.journaledUseMs = snapshot.lastUsedMs;
     // Rather too late than too early: who asks what is new since then is sent too much, not too little.
     stream.modifiedAtMs = snapshot.modifiedAtMs ?? snapshot.lastUsedMs;
+    // A session does not outlive its server: whoever had it never said that it was done.
+    stream.lastAppender = snapshot.appender === 'lives' ? 'lost' : snapshot.appender;
     stream.rollBack();
     return stream;
   }
@@ -173,6 +182,7 @@ export class Stream implements StreamIdentity {
       softDeleted: this.softDeleted,
       lastUsedMs: this.lastUsedMs,
       modifiedAtMs: this.modifiedAtMs,
+      appender: this.appender ? 'lives' : this.lastAppender,
     };
   }
 
@@ -191,6 +201,7 @@ export class Stream implements StreamIdentity {
       ...(this.expiresAtMs === undefined ? undefined : { expiresAtMs: this.expiresAtMs }),
       ...(this.fork === undefined ? undefined : { fork: { path: this.fork.path, offset: this.fork.offset } }),
       appender: this.appender,
+      ...(this.lastAppender === undefined || this.closed ? undefined : { lastAppender: this.lastAppender }),
     };
   }
 
@@ -244,6 +255,7 @@ export class Stream implements StreamIdentity {
       tail: this.tail,
       closed: this.closed,
       appender: this.appender,
+      lastAppender: this.closed ? undefined : this.lastAppender,
       deleted: this.deleted || this.softDeleted,
     });
   }

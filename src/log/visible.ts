@@ -1,7 +1,7 @@
 import type { StoreTime } from './clock.js';
 import type { Operation } from './commit.js';
 import type { AppendStep, CreateStep, DeleteStep, Step } from './medium.js';
-import type { StoreChange } from './store.js';
+import type { AppenderEnd, StoreChange } from './store.js';
 import type { Stream } from './stream.js';
 
 const EMPTY = new Uint8Array(0);
@@ -27,6 +27,9 @@ export function makeVisible(step: Step, time: StoreTime, audience: Audience): vo
       break;
     case 'delete':
       deleted(step, audience);
+      break;
+    case 'session':
+      for (const operation of step.operations) commitProducer(step.stream, operation);
       break;
     default:
   }
@@ -71,6 +74,9 @@ function created(step: CreateStep, time: StoreTime, audience: Audience): void {
   stream.exists = true;
   stream.tail = snapshot.tail;
   stream.closed = snapshot.closed;
+  // In the same step: nobody sees it without the appender that it was made for.
+  stream.appender = snapshot.appender === 'lives';
+  for (const operation of step.operations) commitProducer(stream, operation);
   stream.lastUsedMs = nowMs;
   stream.modifiedAtMs = time.clock.wallMs();
   stream.journaledUseMs = nowMs;
@@ -93,8 +99,13 @@ function deleted(step: DeleteStep, audience: Audience): void {
   audience.deleted(stream);
 }
 
-/** Ends the stream's session; readers hear of it with the event that follows. */
-export function endSession(stream: Stream, end: 'closed' | 'deleted' | 'released'): void {
+/** Ends the stream's session; readers hear of it, and of `how`, with the event that follows. */
+export function endSession(
+  stream: Stream,
+  end: 'closed' | 'deleted' | 'released',
+  how: AppenderEnd = end === 'closed' ? 'left' : 'lost',
+): void {
+  if (stream.appender) stream.lastAppender = how;
   stream.appender = false;
   const { session } = stream;
   stream.session = undefined;

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
+import type { Store, StreamInfo } from '../log/index.js';
 import { bytes, codeOf, contents, eventually, follow, nextEvent, rejects, text } from './store-harness.js';
 import type { CaseOfStore } from './store-suite.js';
+
+async function lastAppender(store: Store): Promise<unknown[]> {
+  const info = await store.stat('a');
+  return [info.appender, info.lastAppender];
+}
 
 /** Exclusive appenders. */
 export const sessionCases: readonly CaseOfStore[] = [
@@ -161,6 +167,113 @@ export const sessionCases: readonly CaseOfStore[] = [
       await rejects(store.stat('a'), 'STREAM_NOT_FOUND');
       // Nothing needs the source any more.
       await eventually(async () => (await codeOf(store.stat('source'))) === 'STREAM_NOT_FOUND', 'the source is gone');
+    },
+  },
+  {
+    name: 'shows a stream that an appender makes never without its appender',
+    async run(store) {
+      const seen: Promise<StreamInfo>[] = [];
+      // The moment at which anybody can see it first.
+      store.observe(({ path }) => {
+        seen.push(
+          store.stat(path),
+          store.subscribe(path).then(({ info }) => info),
+        );
+      });
+      const acquired = store.acquire('a', { create: {}, producer: { id: 'p', epoch: 2 } });
+      // And whoever asks all the time.
+      let polled: StreamInfo | undefined;
+      while (polled === undefined) {
+        polled = await store.stat('a').catch(() => undefined);
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      const session = await acquired;
+      assert.equal(seen.length, 2);
+      for (const info of [polled, session.info, ...(await Promise.all(seen))]) assert.equal(info.appender, true);
+      assert.deepEqual(session.committed, { epoch: 2, seq: -1 });
+      assert.equal((await session.append(bytes('x'))).producer?.seq, 0);
+      await session.release();
+      await rejects(store.acquire('a', { producer: { id: 'p', epoch: 1 } }), 'PRODUCER_FENCED');
+    },
+  },
+  {
+    name: 'gives one of two appenders a stream that both would make',
+    async run(store) {
+      const both = await Promise.allSettled([store.acquire('a', { create: {} }), store.acquire('a', { create: {} })]);
+      assert.deepEqual(both.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+      await rejects(store.acquire('b', { create: { closed: true } }), 'STREAM_CLOSED');
+    },
+  },
+  {
+    name: 'tells whether its last appender left, or was lost',
+    async run(store) {
+      const first = await store.acquire('a', { create: {} });
+      assert.deepEqual([first.info.appender, first.info.lastAppender], [true, undefined]);
+      const { events } = await follow(store, 'a');
+      await first.release({ lost: true });
+      assert.deepEqual(await lastAppender(store), [false, 'lost']);
+      const second = await store.acquire('a');
+      await second.append(bytes('x'));
+      await second.release();
+      assert.deepEqual(await lastAppender(store), [false, 'left']);
+      const told: unknown[] = [];
+      while (told.length < 4) {
+        const { data, appender, lastAppender } = await nextEvent(events);
+        told.push([text(data), appender, appender ? undefined : lastAppender]);
+      }
+      assert.deepEqual(told, [
+        ['', false, 'lost'],
+        ['', true, undefined],
+        ['x', true, undefined],
+        ['', false, 'left'],
+      ]);
+      // Only the first word counts, and nobody else's.
+      await second.release({ lost: true });
+      await store.append('a', { data: bytes('y') });
+      assert.deepEqual(await lastAppender(store), [false, 'left']);
+    },
+  },
+  {
+    name: 'does not take a takeover for an end, nor a closed stream for one whose appender was lost',
+    async run(store) {
+      const old = await store.acquire('a', { create: {}, producer: { id: 'p', epoch: 1 } });
+      const newer = await store.acquire('a', { producer: { id: 'p', epoch: 2 } });
+      await old.release({ lost: true });
+      assert.deepEqual(await lastAppender(store), [true, undefined]);
+      await newer.release({ lost: true });
+      await store.append('a', { close: true });
+      assert.deepEqual(await lastAppender(store), [false, undefined]);
+    },
+  },
+  {
+    name: 'remembers how its appenders ended beyond its own end, and counts those as lost who were still there',
+    reopens: true,
+    async run(store, reopen) {
+      const left = await store.acquire('left', { create: {} });
+      await left.append(bytes('x'));
+      await left.release();
+      await (await store.acquire('lost', { create: {} })).release({ lost: true });
+      await store.acquire('there', { create: {} });
+      await store.create('existing');
+      await store.acquire('existing');
+      const closing = await store.acquire('closed', { create: {} });
+      await closing.append(bytes('x'), { close: true });
+      await store.create('nobody');
+      await store.close();
+      const again = await reopen(store);
+      const ends: Record<string, unknown> = {};
+      for (const { path } of (await again.list()).streams) ends[path] = (await again.stat(path)).lastAppender;
+      assert.deepEqual(ends, {
+        left: 'left',
+        lost: 'lost',
+        there: 'lost',
+        existing: 'lost',
+        closed: undefined,
+        nobody: undefined,
+      });
+      const next = await again.acquire('lost');
+      await next.release();
+      assert.equal((await again.stat('lost')).lastAppender, 'left');
     },
   },
   {

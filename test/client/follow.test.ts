@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { type Follower, type FollowOptions, follow } from '../../src/client/follow.js';
 import { close, create, head, read, remove } from '../../src/client/requests.js';
+import { formatOffset } from '../../src/wire/offset.js';
 import { token } from '../token.js';
 import { collect, removeRoots, type StreamServer, startStreamServer, stores, take } from './stream-server.js';
 
@@ -314,7 +315,7 @@ describe('a follower whose stream was made anew while its connection was broken'
     calls.push((await chunks.next()).value as string);
     expect([old, calls]).toEqual(['OLD step 1\nOLD step 2\n', ['recreated', 'NEW a quite different first line\n']]);
     const { id } = await server.store.stat('a.txt');
-    expect(follower.offset).toBe(`0000000000000033_${id.slice(0, 8)}`);
+    expect(follower.offset).toBe(formatOffset(33, id));
   });
 
   it('does not finish a character of the old one with the new one', async () => {

@@ -223,7 +223,7 @@ describe('until the appender leaves', () => {
     void appender.append(Buffer.from('one '));
     void appender.append(Buffer.from('two'));
     await appender.release();
-    expect(await sink.ended).toEqual({ kind: 'appender' });
+    expect(await sink.ended).toEqual({ kind: 'appender', lost: false });
     expect(sink.all.toString()).toBe('one two');
   });
 
@@ -238,7 +238,7 @@ describe('until the appender leaves', () => {
     expect(sink.all.toString()).toBe('one ');
     sink.drain();
     sink.drain();
-    expect(await sink.ended).toEqual({ kind: 'appender' });
+    expect(await sink.ended).toEqual({ kind: 'appender', lost: false });
     expect(sink.all.toString()).toBe('one two');
   });
 
@@ -253,7 +253,7 @@ describe('until the appender leaves', () => {
     await second.append(Buffer.from('two'));
     await sink.has(7);
     await second.release();
-    expect(await sink.ended).toEqual({ kind: 'appender' });
+    expect(await sink.ended).toEqual({ kind: 'appender', lost: false });
     expect(sink.all.toString()).toBe('one two');
   });
 
@@ -263,7 +263,7 @@ describe('until the appender leaves', () => {
     await first.release();
     const sink = new CollectingSink();
     (await engine.open('a.txt')).follow({ offset: 0, format: raw, sink, until: 'appender', graceMs: 20 });
-    expect(await sink.ended).toEqual({ kind: 'appender' });
+    expect(await sink.ended).toEqual({ kind: 'appender', lost: false });
   });
 });
 

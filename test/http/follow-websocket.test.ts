@@ -1,6 +1,7 @@
 import { Buffer } from 'node:buffer';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { AppendSession } from '../../src/log/index.js';
+import { formatOffset } from '../../src/wire/offset.js';
 import { token } from '../token.js';
 import { problemOf, serve, type TestServer } from './test-server.js';
 import { open, type TestSocket, tryOpen } from './test-socket.js';
@@ -180,12 +181,12 @@ describe('live=ws', () => {
     await live.has(3 + 50);
     await server.store.append('foo.txt', { data: Buffer.from('def'), close: true });
     expect((await live.closed).code).toBe(1000);
-    const owner = (await server.store.stat('foo.txt')).id.slice(0, 8);
+    const { id } = await server.store.stat('foo.txt');
     expect(live.messages.map(({ data, isBinary }) => [isBinary, data.toString()])).toEqual([
       [true, 'abc'],
-      [false, `{"streamNextOffset":"0000000000000003_${owner}","upToDate":true}`],
+      [false, `{"streamNextOffset":"${formatOffset(3, id)}","upToDate":true}`],
       [true, 'def'],
-      [false, `{"streamNextOffset":"0000000000000006_${owner}","upToDate":true,"streamClosed":true}`],
+      [false, `{"streamNextOffset":"${formatOffset(6, id)}","upToDate":true,"streamClosed":true}`],
     ]);
   });
 

@@ -28,6 +28,7 @@ const plain: RecordFields = {
   soft: false,
   producer: undefined,
   streamSeq: undefined,
+  appender: undefined,
   body: undefined,
 };
 const full: RecordFields = {

@@ -134,6 +134,7 @@ export class FileMedium implements Medium {
         break;
       case 'state':
       case 'delete':
+      case 'session':
         storage.metadataDirty = true;
         break;
       default:

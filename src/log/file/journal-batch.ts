@@ -56,7 +56,7 @@ export function planRecords(
     type: RecordType,
     offset: number,
     payload: Uint8Array | undefined,
-    rest: Partial<Pick<RecordFields, 'close' | 'soft' | 'producer' | 'streamSeq' | 'body'>>,
+    rest: Partial<Pick<RecordFields, 'close' | 'soft' | 'producer' | 'streamSeq' | 'appender' | 'body'>>,
   ) => {
     const fields: RecordFields = {
       type,
@@ -69,6 +69,7 @@ export function planRecords(
       soft: rest.soft ?? false,
       producer: rest.producer,
       streamSeq: rest.streamSeq,
+      appender: rest.appender,
       body: rest.body,
     };
     records.push({ fields, payload });
@@ -98,6 +99,14 @@ export function planRecords(
         add(stream, RecordType.delete, stream.tail, undefined, { soft: step.soft, body });
         break;
       }
+      case 'session': {
+        const [operation] = step.operations as [Operation];
+        add(stream, RecordType.append, step.offset, undefined, {
+          producer: producerOf(operation),
+          appender: operation.appender,
+        });
+        break;
+      }
       case 'forget':
         add(stream, RecordType.forget, stream.tail, undefined, {});
         break;
@@ -125,19 +134,21 @@ function* runsOf(step: AppendStep): Generator<Run> {
     to += operation.data.length;
     const next = operations[index + 1];
     if (next !== undefined && continues(operation, next)) continue;
-    const { producer, producerState } = operation;
     yield {
       offset: step.offset + from,
       payload: to === from ? undefined : data.subarray(from, to),
       close: operation.close,
-      producer:
-        producer === undefined
-          ? undefined
-          : { id: producer.id, epoch: producer.epoch, seq: producer.seq, fence: producerState?.fence ?? -1 },
+      producer: producerOf(operation),
       streamSeq: operation.streamSeq,
     };
     from = to;
   }
+}
+
+function producerOf({ producer, producerState }: Operation): RecordProducer | undefined {
+  if (producer === undefined) return undefined;
+  const { id, epoch, seq } = producer;
+  return { id, epoch, seq, fence: producerState?.fence ?? -1 };
 }
 
 /** Whether the state after `next` makes the one after `operation` needless. */

@@ -113,6 +113,7 @@ function byHand(path: string, stat: FileStat): StreamSnapshot {
     softDeleted: false,
     lastUsedMs: Math.floor(stat.mtimeMs),
     modifiedAtMs: Math.ceil(stat.mtimeMs),
+    appender: undefined,
   };
 }
 

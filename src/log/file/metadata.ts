@@ -128,5 +128,6 @@ export function parseSnapshot(value: Partial<StreamSnapshot>): StreamSnapshot {
     softDeleted: value.softDeleted === true,
     lastUsedMs,
     modifiedAtMs: value.modifiedAtMs,
+    appender: value.appender,
   };
 }

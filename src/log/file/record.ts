@@ -1,4 +1,5 @@
 import { crc32 } from 'node:zlib';
+import type { AppenderState } from '../stream.js';
 
 /**
  * The bytes of the journal; docs/journal-format.md describes them. Everything is little-endian, records begin at
@@ -40,6 +41,9 @@ const FLAG_STREAM_SEQ = 4;
 const FLAG_SOFT = 8;
 const FLAG_BODY = 16;
 
+/** By the number that stands in a record. */
+const APPENDER_STATES: readonly (AppenderState | undefined)[] = [undefined, 'lives', 'left', 'lost'];
+
 /** A record as the writer gives it. */
 export interface RecordFields {
   readonly type: RecordType;
@@ -56,6 +60,8 @@ export interface RecordFields {
   readonly soft: boolean;
   readonly producer: RecordProducer | undefined;
   readonly streamSeq: string | undefined;
+  /** Of an `append` without payload: what became of an appender session. */
+  readonly appender: AppenderState | undefined;
   /** JSON: the stream's snapshot (`create`, `state`), or what is known of its file (`delete`). */
   readonly body: Uint8Array | undefined;
 }
@@ -85,6 +91,7 @@ export interface JournalRecord {
   readonly soft: boolean;
   readonly producer: RecordProducer | undefined;
   readonly streamSeq: string | undefined;
+  readonly appender: AppenderState | undefined;
   readonly body: Uint8Array | undefined;
   /** Where the payload stands in the segment. */
   readonly payloadPosition: number;
@@ -204,7 +211,7 @@ export function encodeRecord(
   into.writeUIntLE(fields.syncedLsn, at + 22, 6);
   into.writeUIntLE(fields.timeMs, at + 28, 6);
   into[at + 34] = name.bytes.length - name.pathLength;
-  into[at + 35] = 0;
+  into[at + 35] = fields.appender === undefined ? 0 : APPENDER_STATES.indexOf(fields.appender);
   into.writeUIntLE(fields.offset % 2 ** 48, at + 36, 6);
   into.writeUInt16LE(Math.floor(fields.offset / 2 ** 48), at + 42);
   into.writeUInt32LE(payloadLength, at + 44);
@@ -311,6 +318,7 @@ export function decodeRecord(segment: Buffer, at: number, seed: number): Journal
     soft: (flags & FLAG_SOFT) !== 0,
     producer,
     streamSeq,
+    appender: APPENDER_STATES[segment[at + 35] as number],
     body,
     payloadPosition: end,
     payloadLength: segment.readUInt32LE(at + 44),

@@ -397,13 +397,14 @@ class Replay {
 
 function append(stream: Replayed, record: JournalRecord, segment: Segment): void {
   const { state } = stream;
-  const { producer, streamSeq, close, timeMs } = record;
+  const { producer, streamSeq, appender, close, timeMs } = record;
   addBytes(stream, record, segment);
   if (producer !== undefined) {
     const { id, epoch, seq, fence } = producer;
     noteProducer(state.producers, id, { epoch, seq, fence, usedMs: timeMs });
   }
   if (streamSeq !== undefined) state.streamSeq = streamSeq;
+  if (appender !== undefined) state.appender = appender;
   if (close) {
     state.closed = true;
     state.closedBy = producer && { id: producer.id, epoch: producer.epoch, seq: producer.seq };
