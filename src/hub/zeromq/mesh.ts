@@ -83,12 +83,12 @@ export class MeshConnection extends ZeromqConnection {
 
   /** The endpoint of a hub that was closed a moment ago is free only when libzmq is through with it. */
   async #bind(endpoint: string): Promise<void> {
-    for (const deadline = Date.now() + BIND_TIMEOUT_MS; ; await sleep(BIND_INTERVAL_MS)) {
+    for (const deadline = performance.now() + BIND_TIMEOUT_MS; ; await sleep(BIND_INTERVAL_MS)) {
       try {
         return await this.publisher.socket.bind(endpoint);
       } catch (error) {
         const { code } = error as { readonly code?: string };
-        if (code !== 'EADDRINUSE' || Date.now() > deadline || this.end.signal.aborted) throw error;
+        if (code !== 'EADDRINUSE' || performance.now() > deadline || this.end.signal.aborted) throw error;
       }
     }
   }
