@@ -2,19 +2,27 @@ import { InvalidArgumentError } from 'commander';
 import { WebSocket } from 'ws';
 import { DEFAULT_CONNECT_TIMEOUT_MS } from '../client/index.js';
 import { type ErrorCode, errorCodes, isMillraceError, MillraceError } from '../errors.js';
-import { createHub, type HubEvent, type Pattern } from '../hub/index.js';
+import { createHub, EncodedMessage, encodedMessageOf, type Gap, type HubEvent, type Pattern } from '../hub/index.js';
 import { combineSignals } from '../signals.js';
+import { collectMembers, JsonScanner } from '../wire/index.js';
+
+/** What comes on a channel: a message as it was written, or a gap. */
+export type ChannelEvent =
+  | { readonly channel: string; readonly message: EncodedMessage; readonly gap?: undefined }
+  | { readonly channel: string; readonly gap: Gap };
+
+type OnEvent = (event: ChannelEvent) => Promise<void>;
 
 /**
  * Where channels are: a broker (`redis://…`, any URL that `createHub` takes), or the hub of a Millrace server
  * (`http://…`). Both look the same to the commands.
  */
 export interface ChannelSource {
-  publish(channel: string, message: unknown): Promise<void>;
+  publish(channel: string, message: EncodedMessage): Promise<void>;
   /** Calls `onEvent` with each message and gap; a promise that it returns is awaited. Resolves when `signal` aborts. */
   follow(
     targets: readonly (string | Pattern)[],
-    onEvent: (event: HubEvent) => Promise<void>,
+    onEvent: OnEvent,
     onReady: () => void,
     signal: AbortSignal,
   ): Promise<void>;
@@ -46,10 +54,16 @@ function brokerSource(url: URL): ChannelSource {
       if (signal.aborted) subscription.close();
       await subscription.ready;
       onReady();
-      await subscription.consume((event: HubEvent) => onEvent(event));
+      await subscription.consume((event: HubEvent) => onEvent(asWritten(event)));
     },
     close: () => hub.close(),
   };
+}
+
+function asWritten(event: HubEvent): ChannelEvent {
+  if (event.gap !== undefined) return event;
+  const message = encodedMessageOf(event) ?? EncodedMessage.json(JSON.stringify(event.message));
+  return { channel: event.channel, message };
 }
 
 function serverSource(base: URL): ChannelSource {
@@ -67,7 +81,7 @@ function serverSource(base: URL): ChannelSource {
       const request = {
         method: 'POST',
         headers: { 'Content-Type': 'application/json' },
-        body: JSON.stringify(message),
+        body: message.bytes as Uint8Array<ArrayBuffer>,
         signal,
       };
       try {
@@ -94,13 +108,7 @@ function serverSource(base: URL): ChannelSource {
 }
 
 /** The WebSocket protocol of docs/events.md. */
-function followServer(
-  url: URL,
-  base: URL,
-  onEvent: (event: HubEvent) => Promise<void>,
-  onReady: () => void,
-  signal: AbortSignal,
-): Promise<void> {
+function followServer(url: URL, base: URL, onEvent: OnEvent, onReady: () => void, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, { perMessageDeflate: false, handshakeTimeout: DEFAULT_CONNECT_TIMEOUT_MS });
     const stop = () => {
@@ -119,16 +127,44 @@ function followServer(
     socket.on('error', (cause) => reject(unreachable(base, cause)));
     socket.on('close', () => reject(unreachable(base, new Error('the server ended the connection'))));
     socket.on('message', (data) => {
-      const event = JSON.parse(String(data));
-      if (event.op === 'ok') onReady();
-      else if (event.op === 'error') reject(new MillraceError(event.code, event.detail));
-      else {
-        socket.pause();
-        const message = 'base64' in event ? Buffer.from(event.base64, 'base64') : event.message;
-        onEvent({ ...event, message }).then(() => socket.resume(), reject);
+      try {
+        const event = readEvent(data as Buffer);
+        if ('op' in event) onReady();
+        else {
+          socket.pause();
+          onEvent(event).then(() => socket.resume(), reject);
+        }
+      } catch (error) {
+        reject(isMillraceError(error) ? error : unreachable(base, error));
       }
     });
   });
+}
+
+const EVENT_MEMBERS: ReadonlySet<string> = new Set(['op', 'channel', 'gap', 'message', 'base64', 'code', 'detail']);
+
+/** What a server says: `ok`, a message or a gap. The message stays the text that it is. Throws the error that it tells of. */
+function readEvent(frame: Uint8Array): ChannelEvent | { readonly op: 'ok' } {
+  const found = new Map<string, Uint8Array>();
+  new JsonScanner(frame, {
+    depthMax: Number.POSITIVE_INFINITY,
+    onEntry: collectMembers(frame, EVENT_MEMBERS, found),
+  }).scan();
+  const value = (name: string) => {
+    const bytes = found.get(name);
+    return bytes === undefined ? undefined : JSON.parse(Buffer.from(bytes).toString());
+  };
+  const op = value('op');
+  if (op === 'ok') return { op };
+  if (op === 'error') throw new MillraceError(value('code'), value('detail'));
+  const channel = value('channel');
+  if (op === 'gap') return { channel, gap: value('gap') };
+  const json = found.get('message');
+  const message =
+    json === undefined
+      ? new EncodedMessage(Buffer.from(value('base64'), 'base64'), 'binary')
+      : new EncodedMessage(json, 'json');
+  return { channel, message };
 }
 
 function unreachable(base: URL, cause: unknown): MillraceError {

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline';
 import { Command, InvalidArgumentError } from 'commander';
+import { EncodedMessage } from '../hub/index.js';
 import { channelsUrl, openChannels } from './channel-source.js';
 import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
@@ -29,7 +30,7 @@ async function publish(url: URL, channel: string, message: string | undefined, o
   const channels = openChannels(url);
   let count = 0;
   const send = async (text: string) => {
-    await channels.publish(channel, options.text === true ? text : parse(text));
+    await channels.publish(channel, options.text === true ? EncodedMessage.json(JSON.stringify(text)) : parse(text));
     count++;
   };
   try {
@@ -47,9 +48,10 @@ async function publish(url: URL, channel: string, message: string | undefined, o
   }
 }
 
-function parse(text: string): unknown {
+/** What is published is the text as it was given. */
+function parse(text: string): EncodedMessage {
   try {
-    return JSON.parse(text);
+    return EncodedMessage.json(text);
   } catch {
     const error = new InvalidArgumentError(
       'The message is not JSON: put it in quotes, as in \'"hello"\', or give --text.',

@@ -1,7 +1,7 @@
 import { Command } from 'commander';
-import type { HubEvent } from '../hub/index.js';
+import type { EncodedMessage } from '../hub/index.js';
 import { combineSignals } from '../signals.js';
-import { channelsUrl, openChannels } from './channel-source.js';
+import { type ChannelEvent, channelsUrl, openChannels } from './channel-source.js';
 import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
@@ -35,15 +35,14 @@ async function subscribe(url: URL, names: readonly string[], options: SubscribeO
   const interrupted = interruption();
   const output = new StandardOutput();
   const channels = openChannels(url);
-  const print = async (event: HubEvent) => {
+  const print = async (event: ChannelEvent) => {
     if (event.gap !== undefined) {
       const { reason, missed = 'some' } = event.gap;
       return log.warn({ reason }, `gap: ${missed} messages of ${event.channel} may be missing here`);
     }
     const message = printable(event.message);
-    await output.write(
-      Buffer.from(`${JSON.stringify(options.channels ? { channel: event.channel, message } : message)}\n`),
-    );
+    const line = options.channels ? `{"channel":${JSON.stringify(event.channel)},"message":${message}}` : message;
+    await output.write(Buffer.from(`${line}\n`));
   };
   const { signal, release } = combineSignals([interrupted.signal, output.gone]);
   try {
@@ -58,9 +57,11 @@ async function subscribe(url: URL, names: readonly string[], options: SubscribeO
   }
 }
 
-/** Bytes as the text that they are, or else in base64. */
-function printable(message: unknown): unknown {
-  if (!(message instanceof Uint8Array)) return message;
-  const text = Buffer.from(message).toString();
-  return Buffer.from(text).equals(message) ? text : { base64: Buffer.from(message).toString('base64') };
+/** The JSON of a message on one line, as it was written. Bytes as the text that they are, or else in base64. */
+function printable({ bytes, value }: EncodedMessage): string {
+  const text = Buffer.from(bytes).toString();
+  // Line breaks of JSON are white space.
+  if (!(value instanceof Uint8Array)) return text.replace(/[\r\n]+/g, ' ');
+  const isText = Buffer.from(text).equals(bytes);
+  return JSON.stringify(isText ? text : { base64: Buffer.from(bytes).toString('base64') });
 }

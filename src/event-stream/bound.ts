@@ -6,27 +6,26 @@ import type { Block, Window } from './list.js';
  * out of the bound under readers that still hold them.
  */
 export class Bound<T> {
-  readonly #bufferSize: number;
+  readonly #maxLag: number;
   /** The blocks within the bound, oldest first. */
   #oldest: Link<T>;
   #newest: Link<T>;
-  /** Once the stream has this many events, the oldest block is out. */
-  #emptyAt: number;
+  /** Once the stream has this many events, the oldest block is out. Never, while it is the only one. */
+  #emptyAt = Number.POSITIVE_INFINITY;
   /** Held by the blocks that fell out, and so by whoever still stands in one of them. */
   #window: WeakRef<Window<T>> | undefined;
 
-  constructor(first: Block<T>, bufferSize: number, maxLag: number) {
-    this.#bufferSize = bufferSize;
-    this.#oldest = { block: new WeakRef(first), next: undefined };
+  constructor(first: Block<T>, maxLag: number) {
+    this.#maxLag = maxLag;
+    this.#oldest = { block: new WeakRef(first), start: first.start, next: undefined };
     this.#newest = this.#oldest;
-    // One more than the bound: a reader that has just read the last event of a block still stands in that block.
-    this.#emptyAt = bufferSize + maxLag + 1;
   }
 
   /** Learns of a new tail block. */
   add(block: Block<T>): void {
-    this.#newest.next = { block: new WeakRef(block), next: undefined };
+    this.#newest.next = { block: new WeakRef(block), start: block.start, next: undefined };
     this.#newest = this.#newest.next;
+    if (this.#oldest.next === this.#newest) this.#watchOldest();
   }
 
   /** Learns that there are `count` events now. */
@@ -36,8 +35,14 @@ export class Bound<T> {
       if (block !== undefined) this.#empty(block);
       // The newest event is within any bound, so there is a block behind one that is out.
       this.#oldest = this.#oldest.next as Link<T>;
-      this.#emptyAt += this.#bufferSize;
+      this.#watchOldest();
     }
+  }
+
+  #watchOldest(): void {
+    const end = this.#oldest.next?.start ?? Number.POSITIVE_INFINITY;
+    // One more than the bound: a reader that has just read the last event of a block still stands in that block.
+    this.#emptyAt = end + this.#maxLag + 1;
   }
 
   #empty(block: Block<T>): void {
@@ -57,5 +62,7 @@ export class Bound<T> {
 
 interface Link<T> {
   readonly block: WeakRef<Block<T>>;
+  /** As the block's own. */
+  readonly start: number;
   next: Link<T> | undefined;
 }

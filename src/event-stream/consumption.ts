@@ -58,6 +58,7 @@ export class Consumption<T> implements Waiter {
       return this.#end({ error });
     }
     this.#running = false;
+    cursor.rest();
     return cursor.list.closed ? this.#end('ended') : true;
   }
 

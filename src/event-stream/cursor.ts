@@ -22,7 +22,9 @@ export class Cursor<T> {
   /** Whether {@link read} may be called now. */
   get ready(): boolean {
     const block = this.#block;
-    return this.#index < block.values.length || block.next !== undefined || block.window !== undefined;
+    if (this.#index < block.values.length) return true;
+    // The one behind a block that was ended is empty until something comes.
+    return block.next === undefined ? block.window !== undefined : block.next.values.length > 0;
   }
 
   /** How many published events are still to be read. */
@@ -47,6 +49,14 @@ export class Cursor<T> {
     return this.#block.values[0] as T;
   }
 
+  /** Leaves a block that was ended and is read: for readers that wait, who would keep it from being garbage. */
+  rest(): void {
+    const { next } = this.#block;
+    if (next === undefined || this.#index < this.#block.values.length) return;
+    this.#block = next;
+    this.#index = 0;
+  }
+
   /** Where the cursor stands now, to be kept or shared. */
   place(): Place<T> {
     return { block: this.#block, index: this.#index };
@@ -59,11 +69,11 @@ export class Cursor<T> {
   }
 
   #skip(): MillraceError {
-    const { bufferSize, count, maxLag } = this.list;
+    const { count, maxLag } = this.list;
     const missed = this.lag - maxLag;
     const oldest = count - maxLag;
     let block = this.#block.window?.oldest ?? this.#block;
-    while (block.start + bufferSize <= oldest) block = block.next as Block<T>;
+    while (block.next !== undefined && block.next.start <= oldest) block = block.next;
     this.#block = block;
     this.#index = oldest - block.start;
     return new MillraceError(

@@ -47,6 +47,20 @@ export class EventStream<T> {
     this.#list.publish(value);
   }
 
+  /**
+   * Makes what was published so far free to go apart from what follows, however few events that is: call it behind events
+   * that hold on to a lot of memory. Else the newest block of {@link EventStreamOptions.bufferSize} events stays until it
+   * is full. Readers see nothing of it.
+   */
+  endBlock(): void {
+    this.#list.endBlock();
+  }
+
+  /** How many events were published so far. */
+  get count(): number {
+    return this.#list.count;
+  }
+
   /** Ends the stream: readers end once they have drained it. Closing again changes nothing. */
   close(): void {
     this.#list.close();

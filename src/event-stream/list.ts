@@ -6,9 +6,9 @@ import { NOT_WAITING, WaitList } from './wait-list.js';
 export interface Block<T> {
   /** How many events the stream had before the first of this block. */
   readonly start: number;
-  /** At most `bufferSize` of them. */
+  /** At most `bufferSize` of them; none yet in a block that stands behind one that was ended early. */
   values: T[];
-  /** Made by the event that follows the last of this block. */
+  /** Made by the event that follows the last of this block, or when the block was ended. */
   next: Block<T> | undefined;
   /** Set when the block fell out of the stream's bound: its events are gone, this is where to go on. */
   window: Window<T> | undefined;
@@ -43,7 +43,7 @@ export class EventList<T> {
   constructor(bufferSize: number, maxLag: number) {
     this.bufferSize = bufferSize;
     this.maxLag = maxLag;
-    if (maxLag !== Number.POSITIVE_INFINITY) this.#bound = new Bound(this.#tail, bufferSize, maxLag);
+    if (maxLag !== Number.POSITIVE_INFINITY) this.#bound = new Bound(this.#tail, maxLag);
   }
 
   /** How many events were published so far. */
@@ -62,6 +62,11 @@ export class EventList<T> {
     this.#tail.values.push(value);
     this.#bound?.advance(this.count);
     this.waiters.wakeSoon();
+  }
+
+  /** Makes what was published so far free to go: whoever has read it stands in a block of its own from then on. */
+  endBlock(): void {
+    if (this.#tail.values.length > 0) this.#grow();
   }
 
   close(): void {

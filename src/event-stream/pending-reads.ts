@@ -45,6 +45,7 @@ export class PendingReads<T> implements Waiter {
         read.unlisten = () => signal.removeEventListener('abort', onAbort);
       }
       this.#reads.push(read);
+      this.#cursor.rest();
       this.#cursor.list.waiters.add(this);
     });
   }

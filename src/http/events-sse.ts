@@ -1,14 +1,15 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MillraceError } from '../errors.js';
-import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
+import type { AnyHub, Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
 import { encodeChunk } from '../wire/chunked.js';
-import { encodeSseEvent, positionOfEventId, SSE_SUBSCRIBED, type SseLabel } from '../wire/events.js';
+import { positionOfEventId, SSE_SUBSCRIBED, type SseLabel, sseEvent } from '../wire/events.js';
 import { SSE_HEARTBEAT, SSE_TYPE } from '../wire/sse.js';
 import { baseFields } from './base-fields.js';
 import { type Exchange, SILENT } from './context.js';
 import { EncodedEvents } from './encoded-events.js';
 import { type LiveBody, openLiveBody } from './live-body.js';
 import { sendProblem } from './problem.js';
+import { defaultSendBudget, type EventTarget, type SendBudget } from './send-budget.js';
 
 /** Options of {@link sendEvents}. */
 export interface SendEventsOptions {
@@ -16,8 +17,12 @@ export interface SendEventsOptions {
   readonly heartbeatIntervalMs?: number;
   /** How many events a slow client may be behind (default {@link DEFAULT_EVENTS_MAX_LAG}). */
   readonly maxLag?: number;
+  /** How many bytes of messages (default {@link DEFAULT_EVENTS_MAX_LAG_BYTES}); one message may always wait. */
+  readonly maxLagBytes?: number;
   /** What happens then: the client is told of a `gap` (default), or its connection is closed. */
   readonly whenLagging?: LagPolicy;
+  /** What bounds the large messages that are on their way to slow clients, shared with others (default: one for the process). */
+  readonly sendBudget?: SendBudget;
   /** What the `event:` field of a message holds (default `message`: it is left out). */
   readonly label?: SseLabel;
   /** Where to go on (default: the request's `Last-Event-ID`). */
@@ -30,15 +35,17 @@ export interface SendEventsOptions {
 export const DEFAULT_EVENTS_HEARTBEAT_MS = 10_000;
 /** Default of `maxLag` of SSE and WebSocket clients. */
 export const DEFAULT_EVENTS_MAX_LAG = 1024;
+/** Default of `maxLagBytes` of SSE and WebSocket clients. */
+export const DEFAULT_EVENTS_MAX_LAG_BYTES = 16 * 1024 * 1024;
 
 /** Each event is encoded once for all responses that send it the same way. */
 const encoded = {
-  message: new EncodedEvents((event) => encodeSseEvent(event, 'message')),
-  channel: new EncodedEvents((event) => encodeSseEvent(event, 'channel')),
+  message: new EncodedEvents((event, body) => sseEvent(event, 'message', body)),
+  channel: new EncodedEvents((event, body) => sseEvent(event, 'channel', body)),
 };
 const chunked = {
-  message: new EncodedEvents((event) => encodeChunk(encoded.message.of(event))),
-  channel: new EncodedEvents((event) => encodeChunk(encoded.channel.of(event))),
+  message: new EncodedEvents((event, body) => sseEvent(event, 'message', body), encodeChunk),
+  channel: new EncodedEvents((event, body) => sseEvent(event, 'channel', body), encodeChunk),
 };
 
 /**
@@ -49,19 +56,19 @@ const chunked = {
  *   be, the answer is `application/problem+json` with the code of the error.
  * - Each message carries an id; a client that comes back with `Last-Event-ID` goes on from there where the broker keeps a
  *   history, and gets an event `gap` where something is missing. The first id comes with the headers.
- * - A client that reads slowly costs at most `maxLag` events, then it is told of a gap or cut off.
+ * - A client that reads slowly costs at most `maxLag` events and `maxLagBytes`, then it is told of a gap or cut off.
  *
  * Resolves when the response is over. Never rejects.
  */
 export function sendEvents(
   request: IncomingMessage,
   response: ServerResponse,
-  hub: Hub,
+  hub: AnyHub,
   channels: Channels,
   options: SendEventsOptions = {},
 ): Promise<void> {
   const base = baseFields(request, response, undefined);
-  return serveEvents({ req: request, res: response, base }, hub, channels, options);
+  return serveEvents({ req: request, res: response, base }, hub as Hub, channels, options);
 }
 
 type Channels = string | Pattern | readonly (string | Pattern)[];
@@ -74,12 +81,14 @@ export async function serveEvents(
   options: SendEventsOptions,
 ): Promise<void> {
   const { req: request, res: response } = exchange;
-  const { label = 'message', maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap', signal } = options;
+  const { label = 'message', whenLagging = 'gap', signal } = options;
+  const { maxLag = DEFAULT_EVENTS_MAX_LAG, maxLagBytes = DEFAULT_EVENTS_MAX_LAG_BYTES } = options;
   const lastEventId = options.lastEventId ?? singleHeader(request.headers['last-event-id']);
   let subscription: HubSubscription<HubEvent>;
   try {
     subscription = hub.subscribe(channels, {
       maxLag,
+      maxLagBytes,
       whenLagging,
       ...(lastEventId === undefined ? {} : { after: positionOfEventId(lastEventId) }),
     });
@@ -92,7 +101,7 @@ export async function serveEvents(
   }
   if (response.destroyed) return;
 
-  const { heartbeatIntervalMs = DEFAULT_EVENTS_HEARTBEAT_MS } = options;
+  const { heartbeatIntervalMs = DEFAULT_EVENTS_HEARTBEAT_MS, sendBudget = defaultSendBudget } = options;
   const body = openLiveBody(exchange, {
     contentType: SSE_TYPE,
     heartbeatIntervalMs,
@@ -103,7 +112,7 @@ export async function serveEvents(
   signal?.addEventListener('abort', onAbort, { once: true });
   try {
     if (signal?.aborted) onAbort();
-    await subscription.consume(senderTo(response, body, label));
+    await subscription.consume(senderTo(response, body, label, sendBudget));
   } catch {
     // Too slow, or the hub lost what it needs for this subscriber: the client comes back and is told of the gap.
   } finally {
@@ -114,7 +123,7 @@ export async function serveEvents(
 }
 
 /** Sends an event. Answers with a promise when the client has to catch up first. */
-function senderTo(response: ServerResponse, body: LiveBody, label: SseLabel) {
+function senderTo(response: ServerResponse, body: LiveBody, label: SseLabel, sendBudget: SendBudget) {
   const events = (body.isChunked ? chunked : encoded)[label];
   let resume: (() => void) | undefined;
   const onReady = () => {
@@ -123,11 +132,22 @@ function senderTo(response: ServerResponse, body: LiveBody, label: SseLabel) {
   };
   body.onDrain(onReady);
   response.once('close', onReady);
+  const client: EventTarget = {
+    write: (bytes) => body.write(bytes) || response.destroyed,
+    drained: () =>
+      new Promise((resolve) => {
+        resume = resolve;
+      }),
+    get isOpen() {
+      return !response.destroyed;
+    },
+    cut: () => response.destroy(),
+  };
   return (event: HubEvent): Promise<void> | undefined => {
-    if (body.write(events.of(event)) || response.destroyed) return undefined;
-    return new Promise((resolve) => {
-      resume = resolve;
-    });
+    const bytes = events.of(event);
+    if (bytes instanceof Uint8Array) return client.write(bytes) ? undefined : client.drained();
+    body.holdComments(true);
+    return sendBudget.send(bytes, client).finally(() => body.holdComments(false));
   };
 }
 

@@ -2,11 +2,14 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isMillraceError, MillraceError } from '../errors.js';
-import type { Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
-import { encodeEventFrame } from '../wire/events.js';
+import type { AnyHub, Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
+import { socketEvent } from '../wire/events.js';
+import { encodeFragment, TEXT } from '../wire/websocket.js';
 import { EncodedEvents } from './encoded-events.js';
-import { DEFAULT_EVENTS_HEARTBEAT_MS, DEFAULT_EVENTS_MAX_LAG } from './events-sse.js';
+import { type Ids, invalid, type Order, type ReadOrder, readOrder } from './event-order.js';
+import { DEFAULT_EVENTS_HEARTBEAT_MS, DEFAULT_EVENTS_MAX_LAG, DEFAULT_EVENTS_MAX_LAG_BYTES } from './events-sse.js';
 import { beatEach } from './heartbeat.js';
+import { defaultSendBudget, type EventTarget, type SendBudget } from './send-budget.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
 
 /** Options of {@link sendEventsOverWebSocket}. */
@@ -15,14 +18,20 @@ export interface EventSocketOptions {
   readonly heartbeatIntervalMs?: number;
   /** How many events of a channel a slow client may be behind (default `DEFAULT_EVENTS_MAX_LAG`). */
   readonly maxLag?: number;
+  /** How many bytes of messages of a channel (default `DEFAULT_EVENTS_MAX_LAG_BYTES`); one message may always wait. */
+  readonly maxLagBytes?: number;
   /** What happens then: the client is told of a gap (default), or its connection is closed with 1013. */
   readonly whenLagging?: LagPolicy;
+  /** What bounds the large messages that are on their way to slow clients, shared with others (default: one for the process). */
+  readonly sendBudget?: SendBudget;
   /** Whether the client may publish (default true). */
   readonly publish?: boolean;
   /** How many channels and patterns one client may follow. */
   readonly channelsMax?: number;
   /** How many publishes of one client may wait for the broker; its socket is not read while there are as many. */
   readonly publishesMax?: number;
+  /** How many bytes these may have until its socket is not read. */
+  readonly publishBytesMax?: number;
   /** The largest message from the client in bytes; the socket is closed with 1009 beyond it. */
   readonly messageBytesMax?: number;
   /** Closes the socket with 1001 when it aborts. */
@@ -33,13 +42,15 @@ export interface EventSocketOptions {
 export const DEFAULT_SOCKET_CHANNELS_MAX = 1024;
 /** Default of {@link EventSocketOptions.publishesMax}. */
 export const DEFAULT_SOCKET_PUBLISHES_MAX = 256;
+/** Default of {@link EventSocketOptions.publishBytesMax}. */
+export const DEFAULT_SOCKET_PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
 /** Default of {@link EventSocketOptions.messageBytesMax}. */
 export const DEFAULT_SOCKET_MESSAGE_BYTES_MAX = 1024 * 1024;
 
 type Channels = string | Pattern | readonly (string | Pattern)[];
 
 /** Frames are made once per event and shared by all sockets. */
-const frames = new EncodedEvents(encodeEventFrame);
+const frames = new EncodedEvents(socketEvent, (piece, isFirst, isLast) => encodeFragment(TEXT, piece, isFirst, isLast));
 
 /**
  * The WebSocket twin of `sendEvents`, for the `upgrade` event of any Node server: shakes hands, follows the channels and
@@ -50,7 +61,7 @@ export function sendEventsOverWebSocket(
   request: IncomingMessage,
   socket: Duplex,
   head: Buffer,
-  hub: Hub,
+  hub: AnyHub,
   channels: Channels = [],
   options: EventSocketOptions = {},
 ): Promise<void> {
@@ -72,25 +83,18 @@ export function sendEventsOverWebSocket(
 export function serveEventSocket(
   ws: WebSocket,
   socket: Duplex,
-  hub: Hub,
+  hub: AnyHub,
   channels: Channels,
   options: EventSocketOptions = {},
 ): Promise<void> {
   return new Promise((resolve) => {
-    const client = new EventSocket(ws, socket, hub, options, resolve);
+    const client = new EventSocket(ws, socket, hub as Hub, options, resolve);
     const list = (Array.isArray(channels) ? channels : [channels]) as readonly (string | Pattern)[];
     if (list.length > 0) void client.obey({ op: 'subscribe', targets: list, after: {} });
   });
 }
 
-/** Ids to go on after, by channel. */
-type Ids = Readonly<Record<string, string>>;
-
-/** What a client asks for, checked. */
-type Order =
-  | { readonly op: 'subscribe'; readonly targets: readonly (string | Pattern)[]; readonly after: Ids }
-  | { readonly op: 'unsubscribe'; readonly targets: readonly (string | Pattern)[] }
-  | { readonly op: 'publish'; readonly channels: readonly string[]; readonly message: unknown };
+type PublishOrder = Extract<Order, { readonly op: 'publish' }>;
 
 interface Followed {
   readonly key: string;
@@ -109,7 +113,16 @@ class EventSocket {
   readonly #followed = new Map<string, Followed>();
   readonly #channelsMax: number;
   readonly #publishesMax: number;
+  readonly #publishBytesMax: number;
+  readonly #sendBudget: SendBudget;
+  /** Orders that wait for the broker, and what they have to publish. */
   #publishing = 0;
+  #publishingBytes = 0;
+  /** The order that is being read, and those behind it. */
+  #reading: Promise<void> | undefined;
+  /** The large event that is being sent: another text between its frames would be part of it. */
+  #sending: Promise<void> | undefined;
+  readonly #target: EventTarget;
   #drained: Promise<void> | undefined;
   #resume: (() => void) | undefined;
   #answered = true;
@@ -121,6 +134,16 @@ class EventSocket {
     this.#options = options;
     this.#channelsMax = options.channelsMax ?? DEFAULT_SOCKET_CHANNELS_MAX;
     this.#publishesMax = options.publishesMax ?? DEFAULT_SOCKET_PUBLISHES_MAX;
+    this.#publishBytesMax = options.publishBytesMax ?? DEFAULT_SOCKET_PUBLISH_BYTES_MAX;
+    this.#sendBudget = options.sendBudget ?? defaultSendBudget;
+    this.#target = {
+      write: (piece) => socket.write(piece),
+      drained: () => this.#whenDrained(),
+      get isOpen() {
+        return ws.readyState === ws.OPEN;
+      },
+      cut: () => ws.terminate(),
+    };
     const stopBeating = beatEach(options.heartbeatIntervalMs ?? DEFAULT_EVENTS_HEARTBEAT_MS, () => this.#ping());
     const onAbort = () => closeWebSocket(ws, socket, 1001, 'the server is going down');
     const onDrain = () => this.#onDrain();
@@ -142,31 +165,59 @@ class EventSocket {
     });
   }
 
-  /** Does what the client asked for, and answers. `ref` is the client's own, given back with the answer. */
-  async obey(order: Order, ref?: unknown): Promise<void> {
+  /** Does what the client asked for, and answers. `ref` is the client's own JSON, given back with the answer. */
+  async obey(order: Order, ref?: string): Promise<void> {
     try {
       let wanted: Followed[] = [];
-      if (order.op === 'publish') await this.#publish(order.channels, order.message);
+      if (order.op === 'publish') await this.#publish(order);
       else if (order.op === 'subscribe') wanted = await this.#follow(order.targets, order.after);
       else for (const target of order.targets) this.#leave(target);
-      this.#answer({ op: 'ok', ref });
+      this.#answer({ op: 'ok' }, ref);
       // The answer comes before the first message.
       for (const followed of wanted) this.#consume(followed);
     } catch (error) {
-      this.#answer(failure(error, ref));
+      this.#answer(failure(error), ref);
     }
   }
 
+  /** One order after the other: one that takes several turns to be read holds up those behind it. */
   #onMessage(data: RawData, isBinary: boolean): void {
-    let ref: unknown;
-    try {
-      if (isBinary) throw invalid('Messages of this protocol are text.');
-      const order = parseObject(String(data));
-      ref = order.ref;
-      void this.obey(checkOrder(order), ref);
-    } catch (error) {
-      this.#answer(failure(error, ref));
+    const before = this.#reading;
+    const reading = before === undefined ? this.#read(data, isBinary) : before.then(() => this.#read(data, isBinary));
+    if (reading === undefined) return;
+    this.#reading = reading;
+    this.#limitIntake();
+    void reading.then(() => {
+      if (this.#reading === reading) this.#reading = undefined;
+      this.#limitIntake();
+    });
+  }
+
+  #read(data: RawData, isBinary: boolean): Promise<void> | undefined {
+    if (isBinary) {
+      this.#answer(failure(invalid('Messages of this protocol are text.')));
+      return undefined;
     }
+    const begin = ({ ref, order }: ReadOrder) => {
+      if (order instanceof MillraceError) this.#answer(failure(order), ref);
+      else void this.obey(order, ref);
+    };
+    const read = readOrder(data as Buffer);
+    if (read instanceof Promise) return read.then(begin, (error) => this.#answer(failure(error)));
+    begin(read);
+    return undefined;
+  }
+
+  /** Reads no more of the socket while there is enough to do for its client. */
+  #limitIntake(): void {
+    const isFull =
+      this.#publishing >= this.#publishesMax ||
+      this.#publishingBytes >= this.#publishBytesMax ||
+      this.#reading !== undefined ||
+      // A client that asks and does not read its answers is not read either, until it does.
+      this.#socket.writableNeedDrain;
+    if (isFull && !this.#ws.isPaused) this.#ws.pause();
+    else if (!isFull && this.#ws.isPaused) this.#ws.resume();
   }
 
   /** Follows all of the targets, or none but those that are followed already. Resolves when all are confirmed. */
@@ -197,11 +248,12 @@ class EventSocket {
         `One client may follow ${this.#channelsMax} channels: unsubscribe from some.`,
       );
     }
-    const { maxLag = DEFAULT_EVENTS_MAX_LAG, whenLagging = 'gap' } = this.#options;
+    const { maxLag = DEFAULT_EVENTS_MAX_LAG, maxLagBytes = DEFAULT_EVENTS_MAX_LAG_BYTES } = this.#options;
     const from = typeof target === 'string' && Object.hasOwn(after, target) ? after[target] : undefined;
     const subscription: HubSubscription<HubEvent> = this.#hub.subscribe(target, {
       maxLag,
-      whenLagging,
+      maxLagBytes,
+      whenLagging: this.#options.whenLagging ?? 'gap',
       ...(from === undefined ? {} : { after: from }),
     });
     const followed: Followed = { key: keyOf(target), subscription, orders: 0, confirmed: false };
@@ -237,36 +289,52 @@ class EventSocket {
     closeWebSocket(this.#ws, this.#socket, 1001, 'the hub is closed');
   }
 
-  async #publish(channels: readonly string[], message: unknown): Promise<void> {
+  async #publish({ channels, message }: PublishOrder): Promise<void> {
     if (this.#options.publish === false) throw invalid('This socket is for following only.');
     this.#publishing++;
-    if (this.#publishing >= this.#publishesMax) this.#ws.pause();
+    this.#publishingBytes += message.bytes.length;
+    this.#limitIntake();
     try {
       await this.#hub.publish(channels, message);
     } finally {
       this.#publishing--;
-      if (this.#ws.isPaused && this.#publishing < this.#publishesMax) this.#ws.resume();
+      this.#publishingBytes -= message.bytes.length;
+      this.#limitIntake();
     }
   }
 
   /** Sends an event; answers with a promise when the client has to catch up first. */
   #send(event: HubEvent): Promise<void> | undefined {
-    if (this.#ws.readyState !== this.#ws.OPEN || this.#socket.write(frames.of(event))) return undefined;
+    if (this.#sending !== undefined) return this.#sending.then(() => this.#send(event));
+    if (this.#ws.readyState !== this.#ws.OPEN) return undefined;
+    const frame = frames.of(event);
+    if (frame instanceof Uint8Array) return this.#socket.write(frame) ? undefined : this.#whenDrained();
+    this.#sending = this.#sendBudget.send(frame, this.#target).finally(() => {
+      this.#sending = undefined;
+    });
+    return this.#sending;
+  }
+
+  #whenDrained(): Promise<void> {
     this.#drained ??= new Promise((resolve) => {
       this.#resume = resolve;
     });
     return this.#drained;
   }
 
-  #answer(answer: object): void {
+  #answer(answer: object, ref?: string): void {
+    if (this.#sending !== undefined) {
+      void this.#sending.then(() => this.#answer(answer, ref));
+      return;
+    }
     if (this.#ws.readyState !== this.#ws.OPEN) return;
-    this.#ws.send(JSON.stringify(answer));
-    // A client that asks and does not read its answers is not read either, until it does.
-    if (this.#socket.writableNeedDrain) this.#ws.pause();
+    const text = JSON.stringify(answer);
+    this.#ws.send(ref === undefined ? text : `${text.slice(0, -1)},"ref":${ref}}`);
+    this.#limitIntake();
   }
 
   #onDrain(): void {
-    if (this.#ws.isPaused && this.#publishing < this.#publishesMax) this.#ws.resume();
+    this.#limitIntake();
     this.#resume?.();
     this.#resume = undefined;
     this.#drained = undefined;
@@ -290,66 +358,8 @@ function keyOf(target: string | Pattern): string {
   return typeof target === 'string' ? `c${target}` : `p${target.pattern}`;
 }
 
-function parseObject(text: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    throw invalid('The message is not JSON.');
-  }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw invalid('The message is no object.');
-  return value as Record<string, unknown>;
-}
-
-function checkOrder(order: Record<string, unknown>): Order {
-  const { op, after = {} } = order;
-  switch (op) {
-    case 'subscribe': {
-      if (typeof after !== 'object' || after === null || Object.values(after).some((id) => typeof id !== 'string')) {
-        throw invalid('after must be an object of ids by channel.');
-      }
-      return { op, targets: checkTargets(order), after: after as Ids };
-    }
-    case 'unsubscribe':
-      return { op, targets: checkTargets(order) };
-    case 'publish': {
-      const channels = checkNames(order.channels, 'channels');
-      if (channels.length === 0) throw invalid('publish needs channels.');
-      if ('base64' in order) return { op, channels, message: checkBytes(order.base64) };
-      if (!('message' in order)) throw invalid('publish needs a message.');
-      return { op, channels, message: order.message };
-    }
-    default:
-      throw invalid('op must be subscribe, unsubscribe or publish.');
-  }
-}
-
-function checkTargets(order: Record<string, unknown>): (string | Pattern)[] {
-  const patterns = checkNames(order.patterns, 'patterns').map((pattern) => ({ pattern }));
-  const targets = [...checkNames(order.channels, 'channels'), ...patterns];
-  if (targets.length === 0) throw invalid('Name at least one of channels or patterns.');
-  return targets;
-}
-
-function checkNames(value: unknown, name: string): string[] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value) || !value.every((each) => typeof each === 'string')) {
-    throw invalid(`${name} must be a list of strings.`);
-  }
-  return value;
-}
-
-function checkBytes(value: unknown): Uint8Array {
-  if (typeof value !== 'string' || !/^[A-Za-z0-9+/]*={0,2}$/.test(value)) throw invalid('base64 must be base64.');
-  return new Uint8Array(Buffer.from(value, 'base64'));
-}
-
-function invalid(detail: string): MillraceError {
-  return new MillraceError('INVALID_REQUEST', detail);
-}
-
 /** An error as the client may see it. */
-function failure(error: unknown, ref: unknown): object {
-  if (!isMillraceError(error)) return { op: 'error', ref, code: 'INTERNAL', detail: 'The server failed.' };
-  return { op: 'error', ref, code: error.code, detail: error.message };
+function failure(error: unknown): object {
+  if (!isMillraceError(error)) return { op: 'error', code: 'INTERNAL', detail: 'The server failed.' };
+  return { op: 'error', code: error.code, detail: error.message };
 }

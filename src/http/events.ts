@@ -1,11 +1,14 @@
-import { MillraceError } from '../errors.js';
-import type { Hub, Pattern } from '../hub/index.js';
+import { isMillraceError, MillraceError } from '../errors.js';
+import { EncodedMessage, type Hub, type Pattern } from '../hub/index.js';
 import type { SseLabel } from '../wire/events.js';
 import { withBody } from './body.js';
 import type { HttpContext, MillraceHandler } from './context.js';
 import { serveEvents } from './events-sse.js';
 import { serveEventSocket } from './events-websocket.js';
 import { requireMethod } from './respond.js';
+import { scanJson } from './scan-json.js';
+import { SendBudget } from './send-budget.js';
+import { tight } from './tight.js';
 import type { MillraceUpgrade } from './upgrade.js';
 
 /** How many `channel` and `pattern` parameters one URL may have. */
@@ -59,23 +62,28 @@ export const publish: MillraceHandler = async (exchange) => {
   const hub = requireHub(context);
   const channels = route.query.getAll('channel');
   if (channels.length === 0 || channels.length > CHANNELS_PER_REQUEST_MAX) throw channelsMissing();
-  await withBody(exchange, (body) => hub.publish(channels, messageOf(body, req.headers['content-type'])));
+  await withBody(exchange, async (body) => hub.publish(channels, await messageOf(body, req.headers['content-type'])));
   res.writeHead(204, [...base]).end();
 };
 
-function messageOf(body: Buffer, contentType = 'application/json'): unknown {
+/** The body as a message. It stays the bytes that it is: what is passed on keeps its text. */
+async function messageOf(body: Buffer, contentType = 'application/json'): Promise<EncodedMessage> {
   const type = contentType.split(';', 1)[0]?.trim().toLowerCase() ?? '';
+  const bytes = tight(body);
   if (type !== 'application/x-www-form-urlencoded' && type !== 'application/json' && !type.endsWith('+json')) {
-    return new Uint8Array(body.buffer, body.byteOffset, body.byteLength);
+    return new EncodedMessage(bytes, 'binary');
   }
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
-  } catch {
+    await scanJson(bytes);
+  } catch (error) {
+    if (!isMillraceError(error, 'INVALID_JSON')) throw error;
     throw new MillraceError(
       'INVALID_JSON',
-      'The message is not JSON: send JSON, or another Content-Type (application/octet-stream) for bytes as they are.',
+      `${error.message} For bytes as they are, send another Content-Type (application/octet-stream).`,
+      error.details,
     );
   }
+  return new EncodedMessage(bytes, 'json');
 }
 
 function requireHub({ hub }: HttpContext): Hub {
@@ -103,8 +111,14 @@ function labelOf(query: URLSearchParams): SseLabel {
   throw new MillraceError('INVALID_REQUEST', 'label must be message or channel.');
 }
 
-function limitsOf({ limits }: HttpContext) {
-  return { heartbeatIntervalMs: limits.heartbeatIntervalMs, maxLag: limits.eventsMaxLag };
+/** What bounds large messages on their way to clients, by handler. */
+const sendBudgets = new WeakMap<HttpContext, SendBudget>();
+
+function limitsOf(context: HttpContext) {
+  const { heartbeatIntervalMs, eventsMaxLag, eventsMaxLagBytes, eventsSendBytesMax } = context.limits;
+  const sendBudget = sendBudgets.get(context) ?? new SendBudget(eventsSendBytesMax);
+  sendBudgets.set(context, sendBudget);
+  return { heartbeatIntervalMs, maxLag: eventsMaxLag, maxLagBytes: eventsMaxLagBytes, sendBudget };
 }
 
 /** How many follow channels now, by handler. */

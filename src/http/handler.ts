@@ -3,7 +3,7 @@ import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { MillraceError } from '../errors.js';
 import { createFollowEngine, type FollowEngineLimits, followEngineLimits } from '../follow/index.js';
-import type { Hub } from '../hub/index.js';
+import type { AnyHub, Hub } from '../hub/index.js';
 import type { Store } from '../log/index.js';
 import { SubscriptionManager, type SubscriptionManagerOptions } from '../subscriptions/index.js';
 import { baseFields } from './base-fields.js';
@@ -37,7 +37,7 @@ export interface HandlerOptions {
    */
   readonly originCheck?: false | OriginCheckOptions;
   /** For `/-/events` and `/-/publish`. Default: they do not exist. Stays yours: `close()` does not close it. */
-  readonly hub?: Hub;
+  readonly hub?: AnyHub;
   /** Default: nothing is logged. A pino logger fits. */
   readonly log?: Log;
   /** What is not given has the default of `DEFAULT_HTTP_LIMITS`. */
@@ -111,7 +111,7 @@ export function createHandler(options: HandlerOptions): Handler {
     originCheck: originCheckOf(options),
     subscriptions:
       options.subscriptions === false ? undefined : new SubscriptionManager({ ...options.subscriptions, store, log }),
-    hub: options.hub,
+    hub: options.hub as Hub | undefined,
     intake: new IntakeBudget(limits),
     sessions: new Set(),
     heartbeat: createHeartbeat(limits.heartbeatIntervalMs),

@@ -48,6 +48,10 @@ export interface HttpLimits {
   readonly followersMax: number;
   /** How many events of a hub a slow SSE or WebSocket client may be behind; then it is told of a gap. */
   readonly eventsMaxLag: number;
+  /** How many bytes of messages of a hub such a client may be behind. One message may always wait, however large it is. */
+  readonly eventsMaxLagBytes: number;
+  /** Bytes of large hub messages that are being sent, to all clients together; who has stood still longest is cut off. */
+  readonly eventsSendBytesMax: number;
   /** Appender sessions at one time: `TOO_MANY_APPENDERS` beyond it. */
   readonly appendersMax: number;
   /** Requests of one connection that wait behind another one; while there are as many it is not read on. */
@@ -76,6 +80,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   resumeGraceMs: 10_000,
   followersMax: 100_000,
   eventsMaxLag: 1024,
+  eventsMaxLagBytes: 16 * 1024 * 1024,
+  eventsSendBytesMax: 64 * 1024 * 1024,
   appendersMax: 10_000,
   pipelinedPerConnectionMax: 64,
   pipelinedMax: 10_000,

@@ -25,6 +25,8 @@ export interface LiveBody {
   onDrain(resume: () => void): void;
   /** Bytes that are no part of a chunk yet. Left out while the client has not taken what was sent before. */
   comment(bytes: Uint8Array): void;
+  /** While comments are held there are none: what is being written goes on, and nothing may come between. */
+  holdComments(held: boolean): void;
   /** Ends the body properly. With `close` the connection serves no other request after it. */
   end(close?: 'close'): void;
   /** Ends the body so that the client can tell that something is missing. What was written still arrives. */
@@ -56,6 +58,7 @@ export function openLiveBody(exchange: Pick<Exchange, 'req' | 'res' | 'base'>, o
   const flush = socket === undefined ? (res as { readonly flush?: () => void }).flush : undefined;
   const target = socket ?? res;
   let resume = () => {};
+  let commentsHeld = false;
   const onDrain = () => resume();
   target.on('drain', onDrain);
 
@@ -70,8 +73,11 @@ export function openLiveBody(exchange: Pick<Exchange, 'req' | 'res' | 'base'>, o
       resume = wanted;
     },
     comment(bytes) {
-      if (target.writableNeedDrain || target.destroyed) return;
+      if (commentsHeld || target.writableNeedDrain || target.destroyed) return;
       body.write(isChunked ? encodeChunk(bytes) : bytes);
+    },
+    holdComments(held) {
+      commentsHeld = held;
     },
     end(close) {
       body.detach();

@@ -70,7 +70,7 @@ function toText(bytes: Uint8Array): string {
 }
 
 /** Bytes as a plain `Uint8Array`, also where a client gives its own kind (`Buffer`). */
-function plain(bytes: Uint8Array): Uint8Array {
+export function plain(bytes: Uint8Array): Uint8Array {
   if (bytes.constructor === Uint8Array) return bytes;
   return new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

@@ -1,15 +1,24 @@
 import { EventStream } from '../event-stream/index.js';
 import type { HubEvent, HubMessage } from './channels.js';
-import type { Codec } from './codec.js';
+import { type Codec, jsonCodec } from './codec.js';
 import type { ChannelSink, DriverSubscription, Gap } from './driver.js';
+import { ArrivedEvent, EncodedMessage, weightOf, withId } from './encoded-message.js';
+import type { LagBudget } from './lag-budget.js';
 import { patternMatcher } from './names.js';
 import type { HubSubscription } from './subscription.js';
 
-/** A subscriber is at most this many events further behind than its `maxLag`. */
+/** A subscriber is at most this many events, and this many bytes, further behind than it may be. */
 const LAG_CHECK_INTERVAL_MAX = 128;
+const LAG_CHECK_BYTES_MAX = 1024 * 1024;
 
-/** Events are freed in blocks of so many: few, since a message from a broker pins memory until its block is free. */
+/**
+ * Events are freed in blocks of so many events or so many bytes: few, since a message pins memory until its block is
+ * free, and the newest block stays while nothing comes after it.
+ */
 const BUFFER_SIZE = 64;
+const BLOCK_BYTES = 8 * 1024;
+/** What an event weighs at least. */
+const EVENT_BYTES_MIN = 64;
 
 /** How the messages of a hub are read: known for sure only once its driver is loaded. */
 export interface Coding {
@@ -56,16 +65,23 @@ export class Channel implements ChannelSink<unknown> {
     if (this.#matches !== undefined && !this.#matches(channel)) return;
     if (id !== undefined && this.pattern === undefined) this.position = id;
     // In memory there is nothing to decode. Asked here, so that all of it is small enough to be compiled as one piece.
-    const plain = this.#coding.codec === undefined && this.pattern === undefined;
+    const plain =
+      this.#coding.codec === undefined && this.pattern === undefined && !(payload instanceof EncodedMessage);
     const event = plain ? { channel, message: payload } : this.decode(channel, payload);
+    const weight = weightOf(payload);
     // Counted loops here and in the memory broker: an iterator for one listener is a tenth of what a message costs.
     const { feeds } = this;
-    for (let at = 0; at < feeds.length; at++) (feeds[at] as Feed).publish(event, id);
+    for (let at = 0; at < feeds.length; at++) (feeds[at] as Feed).publish(event, id, weight);
   }
 
-  /** What arrived, as an event without an id; a gap when it cannot be read. */
-  decode(channel: string, payload: unknown): HubEvent {
+  /** What arrived, as an event; a gap when it cannot be read. JSON is read when somebody asks for its value. */
+  decode(channel: string, payload: unknown, id?: string): HubEvent {
     const { codec } = this.#coding;
+    const { pattern } = this;
+    if (payload instanceof EncodedMessage) return new ArrivedEvent(channel, payload, pattern, id);
+    if (codec === jsonCodec) {
+      return new ArrivedEvent(channel, new EncodedMessage(payload as Uint8Array, 'unknown'), pattern, id);
+    }
     let message = payload;
     if (codec !== undefined) {
       try {
@@ -75,11 +91,11 @@ export class Channel implements ChannelSink<unknown> {
         return gapEvent(this, { reason: 'undecodable', missed: 1, detail });
       }
     }
-    return this.pattern === undefined ? { channel, message } : { channel, message, pattern: this.pattern };
+    return { channel, message, ...(pattern === undefined ? {} : { pattern }), ...(id === undefined ? {} : { id }) };
   }
 
   gap(gap: Gap): void {
-    for (const feed of this.feeds) feed.publish(gapEvent(this, gap), undefined);
+    for (const feed of this.feeds) feed.publish(gapEvent(this, gap), undefined, EVENT_BYTES_MIN);
   }
 }
 
@@ -103,26 +119,101 @@ export class Feed {
   readonly key: string;
   readonly channels: readonly Channel[];
   readonly stream = new EventStream<HubEvent>({ bufferSize: BUFFER_SIZE });
-  /** How many events may come until the lag of the subscribers is looked at again. */
-  readonly #lagCheckInterval: number;
-  #untilLagCheck: number;
   readonly subscriptions = new Set<HubSubscription>();
+  readonly #budget: LagBudget;
+  /** How many bytes may come until the next {@link #settle}: one subtraction is all that an event costs for it. */
+  readonly #stepBytes: number;
+  #stepLeft: number;
+  /** What all events up to the last step weigh, and which of them came first: for steps that somebody has not read. */
+  #bytes = 0;
+  #steps: Step[] = [];
+  readonly #lagCheckInterval: number;
+  readonly #lagCheckBytes: number;
+  /** When the lag of the subscribers is looked at again. */
+  #nextCheck: Step;
 
-  constructor(key: string, channels: readonly Channel[], maxLag: number) {
+  constructor(key: string, channels: readonly Channel[], limits: LagLimits, budget: LagBudget) {
     this.key = key;
     this.channels = channels;
-    this.#lagCheckInterval = Math.max(1, Math.min(LAG_CHECK_INTERVAL_MAX, Math.floor(maxLag / 8)));
-    this.#untilLagCheck = this.#lagCheckInterval;
+    this.#budget = budget;
+    this.#lagCheckInterval = Math.max(1, Math.min(LAG_CHECK_INTERVAL_MAX, Math.floor(limits.maxLag / 8)));
+    this.#lagCheckBytes = Math.max(1, Math.min(LAG_CHECK_BYTES_MAX, Math.floor(limits.maxLagBytes / 8)));
+    this.#stepBytes = Math.min(BLOCK_BYTES, this.#lagCheckInterval * EVENT_BYTES_MIN);
+    this.#stepLeft = this.#stepBytes;
+    this.#nextCheck = { count: this.#lagCheckInterval, bytes: this.#lagCheckBytes };
     for (const channel of channels) channel.feeds = [...channel.feeds, this];
   }
 
-  publish(event: HubEvent, id: string | undefined): void {
+  publish(event: HubEvent, id: string | undefined, weight: number): void {
     this.stream.publish(id === undefined || event.gap !== undefined ? event : this.#withPosition(event));
-    // Looked at now and then, so that a delivery costs nothing for it: a bound in the stream would cost each one.
-    if (--this.#untilLagCheck === 0) {
-      this.#untilLagCheck = this.#lagCheckInterval;
-      for (const subscription of this.subscriptions) subscription.limitLag();
+    this.#stepLeft -= weight;
+    if (this.#stepLeft <= 0) this.#settle();
+  }
+
+  /** What the newest so many events weigh, or a step more. */
+  bytesOfNewest(count: number): number {
+    if (count === 0) return 0;
+    const from = this.stream.count - count;
+    const before = this.#steps[this.#lastStepUpTo(from)]?.bytes ?? 0;
+    return this.#bytes + this.#stepBytes - this.#stepLeft - before;
+  }
+
+  /** What the messages weigh that somebody has not read. */
+  get lagBytes(): number {
+    let most = 0;
+    let own = 0;
+    for (const { feedLag, replayBytes } of this.subscriptions) {
+      most = Math.max(most, feedLag);
+      own += replayBytes;
     }
+    return this.bytesOfNewest(most) + own;
+  }
+
+  /** A subscriber has come back, and has so much to read of its own. */
+  noteReplay(bytes: number): void {
+    this.#budget.add(this, bytes);
+  }
+
+  /** Lets those who hold the most skip what they have not read: one at least, if anybody holds anything. */
+  shed(): void {
+    const held = Array.from(this.subscriptions, (subscription) => ({ subscription, bytes: subscription.lagBytes }));
+    const most = held.reduce((sum, { bytes }) => Math.max(sum, bytes), 0);
+    for (const { subscription, bytes } of held) if (bytes > most / 2) subscription.skip('all');
+  }
+
+  /** Once for several events, or for one that is large. */
+  #settle(): void {
+    const bytes = this.#stepBytes - this.#stepLeft;
+    this.#stepLeft = this.#stepBytes;
+    this.#bytes += bytes;
+    this.stream.endBlock();
+    const { count } = this.stream;
+    this.#steps.push({ count, bytes: this.#bytes });
+    if (count >= this.#nextCheck.count || this.#bytes >= this.#nextCheck.bytes) this.#limitLag(count);
+    this.#budget.add(this, bytes);
+  }
+
+  #limitLag(count: number): void {
+    this.#nextCheck = { count: count + this.#lagCheckInterval, bytes: this.#bytes + this.#lagCheckBytes };
+    let most = 0;
+    for (const subscription of this.subscriptions) {
+      subscription.limitLag();
+      most = Math.max(most, subscription.feedLag);
+    }
+    // The step that the slowest one stands behind is the first that is still asked for.
+    this.#steps.splice(0, Math.max(0, this.#lastStepUpTo(count - most)));
+  }
+
+  /** Where the last step is that has no more than so many events before it and in it; -1 where there is none. */
+  #lastStepUpTo(count: number): number {
+    let low = 0;
+    let high = this.#steps.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if ((this.#steps[middle] as Step).count <= count) low = middle + 1;
+      else high = middle;
+    }
+    return low - 1;
   }
 
   /** Takes the feed out of its channels; returns those that have none left. */
@@ -133,7 +224,7 @@ export class Feed {
 
   #withPosition(event: HubMessage): HubMessage {
     const position = this.#position();
-    return position === undefined ? event : { ...event, id: position };
+    return position === undefined ? event : withId(event, position);
   }
 
   /** Where a subscriber stands that has read everything; nowhere if it follows patterns only. */
@@ -142,6 +233,18 @@ export class Feed {
     if (others.length === 0) return only?.position;
     return formatPositions(this.channels.map((channel) => [channel, channel.position])) || undefined;
   }
+}
+
+/** A moment of a feed: how many events it had, and what they weigh. */
+interface Step {
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/** How far behind a subscriber of a hub may be. */
+export interface LagLimits {
+  readonly maxLag: number;
+  readonly maxLagBytes: number;
 }
 
 /** Where the live events of some channels begin for a subscriber. Only those that the driver can replay. */

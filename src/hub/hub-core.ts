@@ -3,8 +3,10 @@ import type { HubGap } from './channels.js';
 import { type Codec, jsonCodec } from './codec.js';
 import { Deadline, orAborted, settledWithin, withResolver } from './deadline.js';
 import type { Driver, DriverAbilities, DriverConnection } from './driver.js';
-import { type Begins, Channel, type Coding, channelKey, Feed } from './feed.js';
+import { EncodedMessage, weightOf } from './encoded-message.js';
+import { type Begins, Channel, type Coding, channelKey, Feed, type LagLimits } from './feed.js';
 import type { HubStatus, SubscribeOptions } from './hub.js';
+import { LagBudget } from './lag-budget.js';
 import { checkChannelName } from './names.js';
 import { checkSubscribeOptions, limit } from './options.js';
 import { PendingPublishes } from './pending-publishes.js';
@@ -12,14 +14,15 @@ import { type Resumed, readMissed } from './resuming.js';
 import { HubSubscription } from './subscription.js';
 
 /** The checked options of a hub. */
-export interface HubLimits {
+export interface HubLimits extends LagLimits {
   readonly codec: Codec | undefined;
   /** Whether a driver that is not loaded yet will carry values. */
   readonly carriesValues: boolean;
-  readonly maxLag: number;
+  readonly totalLagBytesMax: number;
   readonly connectTimeoutMs: number;
   readonly publishTimeoutMs: number;
   readonly publishesMax: number;
+  readonly publishBytesMax: number;
   readonly channelsMax: number;
   readonly channelBytesMax: number;
   readonly messageBytesMax: number;
@@ -50,6 +53,7 @@ export class HubCore {
   #closed: Promise<void> | undefined;
   readonly #channels = new Map<string, Channel>();
   readonly #feeds = new Map<string, Feed>();
+  readonly #lagBudget: LagBudget;
   /** By channel key: unsubscribes that a new subscribe has to wait for. */
   readonly #leaving = new Map<string, Promise<void>>();
   /** Settles when the first connection and all subscribes so far have: publishes wait for it. */
@@ -64,9 +68,8 @@ export class HubCore {
     this.#limits = limits;
     this.#coding = { codec: limits.codec ?? jsonCodec };
     this.#messageBytesMax = limits.messageBytesMax;
-    this.#pending = new PendingPublishes(limits.publishesMax, limits.publishTimeoutMs, (error) =>
-      unavailable(error, this.#driver?.name),
-    );
+    this.#lagBudget = new LagBudget(limits.totalLagBytesMax);
+    this.#pending = new PendingPublishes(limits, (error) => unavailable(error, this.#driver?.name));
     if (driver !== undefined) this.#adopt(driver);
     else this.#carriesValues = limits.carriesValues;
   }
@@ -106,7 +109,12 @@ export class HubCore {
   ): HubSubscription {
     checkSubscribeOptions(options);
     const { after } = options;
-    const maxLag = Math.min(limit('maxLag', options.maxLag, this.#limits.maxLag), this.#limits.maxLag);
+    const ownLimit = (name: keyof LagLimits) => {
+      const most = this.#limits[name];
+      return Math.min(limit(name, options[name], most), most);
+    };
+    const maxLag = ownLimit('maxLag');
+    const maxLagBytes = ownLimit('maxLagBytes');
     const targets = this.#targets(channels);
     if (this.#closed !== undefined) throw closedError();
     const feed = this.#feed(targets);
@@ -118,6 +126,7 @@ export class HubCore {
       onGap: options.onGap,
       whenLagging: options.whenLagging ?? 'gap',
       maxLag,
+      maxLagBytes,
       signal: options.signal,
       leave: (each) => this.#leave(feed, each),
     });
@@ -220,12 +229,13 @@ export class HubCore {
       return this.#publishLater(channel, payload);
     }
     if (this.#carriesValues) return connection.publish(channel, payload as Uint8Array);
-    return this.#pending.run(() => connection.publish(channel, payload as Uint8Array));
+    const bytes = payload as Uint8Array;
+    return this.#pending.run(bytes.length, () => connection.publish(channel, bytes));
   }
 
   /** Behind the first connection and the subscribes that are under way. The wait counts as one for the broker does. */
   #publishLater(channel: string, payload: unknown): Promise<void> {
-    return this.#pending.run((deadline) => {
+    return this.#pending.run(weightOf(payload), (deadline) => {
       const connecting = this.#connect();
       const send = (connection: DriverConnection) => {
         if (this.#closed !== undefined) throw closedError();
@@ -242,9 +252,15 @@ export class HubCore {
   }
 
   #encode(message: unknown): Uint8Array {
+    const codec = this.#coding.codec as Codec;
     let bytes: Uint8Array;
+    if (message instanceof EncodedMessage && codec === jsonCodec) {
+      this.#checkSize(message.bytes);
+      return message.bytes;
+    }
+    const value = message instanceof EncodedMessage ? message.value : message;
     try {
-      bytes = (this.#coding.codec as Codec).encode(message);
+      bytes = codec.encode(value);
     } catch (cause) {
       if (isMillraceError(cause)) throw cause;
       throw new MillraceError(
@@ -256,7 +272,7 @@ export class HubCore {
     }
     this.#checkSize(bytes);
     // A driver may send it later, when the publisher has changed it.
-    const isShared = message instanceof Uint8Array && message.buffer === bytes.buffer;
+    const isShared = value instanceof Uint8Array && value.buffer === bytes.buffer;
     return isShared ? new Uint8Array(bytes) : bytes;
   }
 
@@ -320,7 +336,7 @@ export class HubCore {
         }
         return channel;
       });
-      feed = new Feed(key, channels, this.#limits.maxLag);
+      feed = new Feed(key, channels, this.#limits, this.#lagBudget);
       this.#feeds.set(key, feed);
     }
     return feed;

@@ -1,7 +1,17 @@
 import { MillraceError } from '../errors.js';
-import type { AnyChannels, ChannelName, GapsOf, HubGap, MessageOfAll, MessagesOf, Target } from './channels.js';
+import type {
+  AnyChannels,
+  ChannelName,
+  GapsOf,
+  HubEvent,
+  HubGap,
+  MessageOfAll,
+  MessagesOf,
+  Target,
+} from './channels.js';
 import type { Codec } from './codec.js';
 import type { Driver, DriverAbilities } from './driver.js';
+import type { EncodedMessage } from './encoded-message.js';
 import { HubCore } from './hub-core.js';
 import { DEFAULT_CHANNEL_BYTES_MAX } from './names.js';
 import { limit } from './options.js';
@@ -21,12 +31,21 @@ export interface HubOptions {
   readonly codec?: Codec;
   /** How many messages a subscriber may be behind (default {@link DEFAULT_MAX_LAG}). */
   readonly maxLag?: number;
+  /**
+   * How many bytes of messages a subscriber may be behind (default {@link DEFAULT_MAX_LAG_BYTES}); one message may always
+   * wait. In memory, values that are neither bytes nor text are the program's and count next to nothing.
+   */
+  readonly maxLagBytes?: number;
+  /** How many bytes all subscribers together may be behind (default {@link DEFAULT_TOTAL_LAG_BYTES_MAX}): who holds the most skips first. */
+  readonly totalLagBytesMax?: number;
   /** How long a first connection may take, and how long a subscribe waits for a broker that is away. */
   readonly connectTimeoutMs?: number;
   /** How long a publish waits for the broker's answer. */
   readonly publishTimeoutMs?: number;
   /** How many publishes may wait for the broker's answer; more are rejected with `HUB_BUSY`. */
   readonly publishesMax?: number;
+  /** How many bytes these may have (default {@link DEFAULT_PUBLISH_BYTES_MAX}); one may always go out. */
+  readonly publishBytesMax?: number;
   /** How many channels and patterns may be subscribed at a time; more are refused with `HUB_BUSY`. */
   readonly channelsMax?: number;
   /** The longest channel name in bytes of UTF-8. */
@@ -54,6 +73,8 @@ export interface SubscribeOptions {
   readonly whenLagging?: LagPolicy;
   /** How many messages this subscriber may be behind, where that is less than the hub's `maxLag`. */
   readonly maxLag?: number;
+  /** How many bytes of messages, where that is less than the hub's `maxLagBytes`. */
+  readonly maxLagBytes?: number;
 }
 
 /** Options of {@link Hub.subscribe} for those who want messages only in the iteration. */
@@ -87,8 +108,13 @@ export interface Hub<C extends object = AnyChannels> {
    *
    * Publishes of one hub to one channel go out in the order of the calls. One that is made while a `subscribe` of the
    * same hub waits for the broker goes out after it, so whoever subscribes and then publishes sees the message.
+   *
+   * An {@link EncodedMessage} goes out as it is written: for programs that pass messages on.
    */
-  publish<N extends ChannelName<C>>(channels: N | readonly N[], message: MessageOfAll<C, N>): Promise<void>;
+  publish<N extends ChannelName<C>>(
+    channels: N | readonly N[],
+    message: MessageOfAll<C, N> | EncodedMessage,
+  ): Promise<void>;
   /**
    * Follows channels, by name or by `{ pattern: 'job/*' }`: every message that is published from then on, by anyone.
    * Yields `{ channel, message }` and, where messages may be missing, `{ channel, gap }`, unless `onGap` takes those.
@@ -112,14 +138,26 @@ export interface Hub<C extends object = AnyChannels> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** A hub whatever its channels are: for programs that pass its messages on and ask nothing of their types. */
+export interface AnyHub extends Pick<Hub, 'status'> {
+  publish(channels: never, message: never): Promise<void>;
+  subscribe(channels: never, options?: SubscribeOptions): HubSubscription<HubEvent>;
+}
+
 /** Default of {@link HubOptions.maxLag}. */
 export const DEFAULT_MAX_LAG = 65_536;
+/** Default of {@link HubOptions.maxLagBytes}. */
+export const DEFAULT_MAX_LAG_BYTES = 64 * 1024 * 1024;
+/** Default of {@link HubOptions.totalLagBytesMax}. */
+export const DEFAULT_TOTAL_LAG_BYTES_MAX = 64 * 1024 * 1024;
 /** Default of {@link HubOptions.connectTimeoutMs}. */
 export const DEFAULT_CONNECT_TIMEOUT_MS = 10_000;
 /** Default of {@link HubOptions.publishTimeoutMs}. */
 export const DEFAULT_PUBLISH_TIMEOUT_MS = 10_000;
 /** Default of {@link HubOptions.publishesMax}. */
 export const DEFAULT_PUBLISHES_MAX = 65_536;
+/** Default of {@link HubOptions.publishBytesMax}. */
+export const DEFAULT_PUBLISH_BYTES_MAX = 64 * 1024 * 1024;
 /** Default of {@link HubOptions.channelsMax}. */
 export const DEFAULT_CHANNELS_MAX = 65_536;
 /** Default of {@link HubOptions.messageBytesMax}. */
@@ -145,9 +183,12 @@ export function createHub<C extends object = AnyChannels>(
     codec: options.codec,
     carriesValues: carriesValues(url),
     maxLag: limit('maxLag', options.maxLag, DEFAULT_MAX_LAG),
+    maxLagBytes: limit('maxLagBytes', options.maxLagBytes, DEFAULT_MAX_LAG_BYTES),
+    totalLagBytesMax: limit('totalLagBytesMax', options.totalLagBytesMax, DEFAULT_TOTAL_LAG_BYTES_MAX),
     connectTimeoutMs: limit('connectTimeoutMs', options.connectTimeoutMs, DEFAULT_CONNECT_TIMEOUT_MS),
     publishTimeoutMs: limit('publishTimeoutMs', options.publishTimeoutMs, DEFAULT_PUBLISH_TIMEOUT_MS),
     publishesMax: limit('publishesMax', options.publishesMax, DEFAULT_PUBLISHES_MAX),
+    publishBytesMax: limit('publishBytesMax', options.publishBytesMax, DEFAULT_PUBLISH_BYTES_MAX),
     channelsMax: limit('channelsMax', options.channelsMax, DEFAULT_CHANNELS_MAX),
     channelBytesMax: limit('channelBytesMax', options.channelBytesMax, DEFAULT_CHANNEL_BYTES_MAX),
     messageBytesMax: limit('messageBytesMax', options.messageBytesMax, DEFAULT_MESSAGE_BYTES_MAX),

@@ -23,14 +23,19 @@ export type {
   Gap,
   Replayed,
 } from './driver.js';
+export { EncodedMessage, encodedMessageOf, type MessageForm } from './encoded-message.js';
 export {
+  type AnyHub,
   createHub,
   DEFAULT_CHANNELS_MAX,
   DEFAULT_CONNECT_TIMEOUT_MS,
   DEFAULT_MAX_LAG,
+  DEFAULT_MAX_LAG_BYTES,
   DEFAULT_MESSAGE_BYTES_MAX,
+  DEFAULT_PUBLISH_BYTES_MAX,
   DEFAULT_PUBLISH_TIMEOUT_MS,
   DEFAULT_PUBLISHES_MAX,
+  DEFAULT_TOTAL_LAG_BYTES_MAX,
   type Hub,
   type HubOptions,
   type HubStatus,

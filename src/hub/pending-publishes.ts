@@ -9,55 +9,67 @@ interface Pending {
   readonly reject: (error: unknown) => void;
   /** When it has waited for too long, on the clock of `performance.now()`. */
   readonly deadline: number;
-  /** How many publishes it answers. */
+  /** How many publishes it answers, and of how many bytes. */
   count: number;
+  bytes: number;
   previous: Pending | undefined;
   next: Pending | undefined;
 }
 
+/** What {@link PendingPublishes} allows. */
+export interface PendingLimits {
+  readonly publishesMax: number;
+  readonly publishBytesMax: number;
+  readonly publishTimeoutMs: number;
+}
+
 /**
- * The publishes whose answer is still out: at most `countMax`, each for at most `timeoutMs`. One timer serves all of
+ * The publishes whose answer is still out: at most so many, of so many bytes, each for at most `publishTimeoutMs`. One timer serves all of
  * them, because they were made in the order in which they run out.
  */
 export class PendingPublishes {
-  readonly #countMax: number;
+  readonly #limits: PendingLimits;
   readonly #timeoutMs: number;
   readonly #explain: (error: unknown) => MillraceError;
   #count = 0;
+  #bytes = 0;
   #oldest: Pending | undefined;
   #newest: Pending | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
   /** `explain` makes errors of ours of those of drivers. */
-  constructor(countMax: number, timeoutMs: number, explain: (error: unknown) => MillraceError) {
-    this.#countMax = countMax;
-    this.#timeoutMs = timeoutMs;
+  constructor(limits: PendingLimits, explain: (error: unknown) => MillraceError) {
+    this.#limits = limits;
+    this.#timeoutMs = limits.publishTimeoutMs;
     this.#explain = explain;
   }
 
   /**
-   * Makes a publish and follows it to its end. A publish that does not go out at once must not when the deadline, on the
+   * Makes a publish of so many bytes and follows it to its end. One may always go out, however large it is. A publish that does not go out at once must not when the deadline, on the
    * clock of `performance.now()`, is over.
    */
-  run(publish: (deadline: number) => Promise<void>): Promise<void> {
-    if (this.#count >= this.#countMax) {
+  run(bytes: number, publish: (deadline: number) => Promise<void>): Promise<void> {
+    const { publishesMax, publishBytesMax } = this.#limits;
+    if (this.#count >= publishesMax || (this.#count > 0 && this.#bytes + bytes > publishBytesMax)) {
       return Promise.reject(
         new MillraceError(
           'HUB_BUSY',
-          `${this.#countMax} messages wait for the broker's answer already: await publish(), or raise publishesMax.`,
-          { publishesMax: this.#countMax },
+          `${this.#count} messages of ${this.#bytes} bytes wait for the broker's answer already: await publish(), or raise publishesMax or publishBytesMax.`,
+          { publishesMax, publishBytesMax },
         ),
       );
     }
     const deadline = performance.now() + this.#timeoutMs;
     const work = publish(deadline);
     this.#count++;
+    this.#bytes += bytes;
     // A driver that asks once for many messages gives them all the same promise: then they need only one of ours.
     if (this.#newest?.work === work) {
       this.#newest.count++;
+      this.#newest.bytes += bytes;
       return this.#newest.outcome;
     }
-    return this.#follow(work, deadline);
+    return this.#follow(work, deadline, bytes);
   }
 
   /** Rejects whatever is still out. */
@@ -69,7 +81,7 @@ export class PendingPublishes {
     }
   }
 
-  #follow(work: Promise<void>, deadline: number): Promise<void> {
+  #follow(work: Promise<void>, deadline: number, bytes: number): Promise<void> {
     let resolve: () => void = () => {};
     let reject: (error: unknown) => void = () => {};
     const outcome = new Promise<void>((fulfil, fail) => {
@@ -82,6 +94,7 @@ export class PendingPublishes {
       reject,
       deadline,
       count: 1,
+      bytes,
       previous: this.#newest,
       next: undefined,
     };
@@ -113,6 +126,7 @@ export class PendingPublishes {
     pending.previous = undefined;
     pending.next = undefined;
     this.#count -= pending.count;
+    this.#bytes -= pending.bytes;
   }
 
   #arm(delayMs: number): void {

@@ -1,11 +1,12 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { HubEvent } from './channels.js';
 import type { DriverConnection } from './driver.js';
+import { weightOf } from './encoded-message.js';
 import { type Begins, type Channel, type Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
 
 /**
  * How many bytes a returning subscriber may have to catch up on: they are kept until it has read them, beside what the
- * other subscribers share. More is a gap. (Messages in memory are there anyway.)
+ * other subscribers share. More is a gap.
  */
 export const REPLAY_BYTES_MAX = 16 * 1024 * 1024;
 
@@ -40,14 +41,14 @@ export async function readMissed(resumption: Resumption): Promise<Resumed> {
     try {
       if (from === undefined) throw gone('There is no position for this channel.');
       for await (const { id, payload } of replay(resumption, channel.name, from)) {
-        const size = payload instanceof Uint8Array ? payload.length : 0;
+        const size = weightOf(payload);
         if (events.length >= countMax || bytes + size > REPLAY_BYTES_MAX) throw gone('There is too much to replay.');
         bytes += size;
         positions.set(channel, id);
         seen.set(channel, id);
-        const event = channel.decode(channel.name, payload);
-        if (event.gap !== undefined) events.push(event);
-        else events.push({ ...event, id: feed.channels.length === 1 ? id : positionsOf(feed, positions) });
+        events.push(
+          channel.decode(channel.name, payload, feed.channels.length === 1 ? id : positionsOf(feed, positions)),
+        );
       }
       // Nothing is newer than the last that it had, which may be among the live events all the same.
       if (!seen.has(channel)) seen.set(channel, from);

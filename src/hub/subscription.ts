@@ -2,6 +2,7 @@ import { MillraceError } from '../errors.js';
 import { done, type Subscription } from '../event-stream/index.js';
 import type { HubEvent, HubGap } from './channels.js';
 import type { Gap } from './driver.js';
+import { eventWeight, withId } from './encoded-message.js';
 import { type Begins, type Channel, type Feed, formatPositions, gapEvent, parsePositions } from './feed.js';
 import type { Resumed } from './resuming.js';
 
@@ -18,6 +19,7 @@ export interface SubscriptionSetup {
   readonly onGap: ((event: HubGap) => void) | undefined;
   readonly whenLagging: LagPolicy;
   readonly maxLag: number;
+  readonly maxLagBytes: number;
   readonly signal: AbortSignal | undefined;
   /** Called once, when the subscription needs the feed no more. */
   readonly leave: (subscription: HubSubscription) => void;
@@ -39,8 +41,9 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
   readonly closed: Promise<void>;
   readonly #setup: SubscriptionSetup;
   #events: Subscription<HubEvent>;
-  /** Events to be read before those of the feed. */
+  /** Events to be read before those of the feed, and what they weigh. */
   readonly #first: HubEvent[] = [];
+  #firstBytes = 0;
   /** How many events were skipped, and not yet told of: they come after `#first`. */
   #missed = 0;
   #resuming: Promise<void> | undefined;
@@ -70,7 +73,8 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
         ({ events, seen }) => {
           this.#resuming = undefined;
           if (this.#ended) return;
-          for (const event of events) this.#first.push(event);
+          for (const event of events) this.#pushFirst(event);
+          setup.feed.noteReplay(this.#firstBytes);
           this.#seen = seen.size > 0 ? seen : undefined;
         },
         (error: unknown) => this.#fail(error),
@@ -146,6 +150,7 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.#end();
     this.#events.return();
     this.#first.length = 0;
+    this.#firstBytes = 0;
     this.#missed = 0;
   }
 
@@ -163,23 +168,50 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     this.close();
   }
 
+  /** How many events of the feed it has not read. */
+  get feedLag(): number {
+    return this.#events.lag;
+  }
+
+  /** What the events weigh that it alone has not read, since it came back for them. */
+  get replayBytes(): number {
+    return this.#firstBytes;
+  }
+
+  /** What is in memory because it has not been read: its own, and what it shares with other subscribers. */
+  get lagBytes(): number {
+    return this.#firstBytes + this.#setup.feed.bytesOfNewest(this.#events.lag);
+  }
+
   /**
    * Bounds what the feed keeps for this subscriber: one that is too far behind skips to the newest event, and is told so,
-   * or is ended.
+   * or is ended. One message may always wait, however large it is.
    */
   limitLag(): void {
-    const { maxLag } = this.#setup;
+    const { feed, maxLag, maxLagBytes } = this.#setup;
     const { lag } = this.#events;
-    if (lag <= maxLag || this.#ended) return;
+    if (lag > maxLag || (lag > 1 && feed.bytesOfNewest(lag) > maxLagBytes)) this.skip('live');
+  }
+
+  /** Lets go of the events that it has not read, or only of those that came live, and tells it so, or ends it. */
+  skip(what: 'live' | 'all'): void {
+    if (this.#ended) return;
+    const { lag } = this.#events;
+    const { maxLag, maxLagBytes } = this.#setup;
     if (this.#setup.whenLagging === 'disconnect') {
       this.#fail(
         new MillraceError(
           'HUB_LAGGED',
-          `This subscriber is ${lag} messages behind and may be ${maxLag}: subscribe again, and read faster or raise maxLag.`,
-          { missed: lag, maxLag },
+          `This subscriber is ${lag} messages behind, more than it may be: subscribe again, and read faster or raise maxLag or maxLagBytes.`,
+          { missed: lag, maxLag, maxLagBytes },
         ),
       );
       return;
+    }
+    if (what === 'all') {
+      this.#missed += this.#first.length;
+      this.#first.length = 0;
+      this.#firstBytes = 0;
     }
     this.#missed += lag;
     const skipped = this.#events;
@@ -228,15 +260,22 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     return result;
   }
 
+  #pushFirst(event: HubEvent): void {
+    this.#first.push(event);
+    this.#firstBytes += eventWeight(event);
+  }
+
   /** The next of the events that come before those of the feed. */
   #takeFirst(): HubEvent | undefined {
     if (this.#first.length === 0 && this.#missed > 0) {
       // Nobody knows which of its channels the missed ones belonged to, so each of them has a gap.
       const gap: Gap = { reason: 'lagged', missed: this.#missed };
       this.#missed = 0;
-      for (const channel of this.#setup.feed.channels) this.#first.push(gapEvent(channel, gap));
+      for (const channel of this.#setup.feed.channels) this.#pushFirst(gapEvent(channel, gap));
     }
-    return this.#first.shift();
+    const event = this.#first.shift();
+    if (event !== undefined) this.#firstBytes -= eventWeight(event);
+    return event;
   }
 
   /**
@@ -262,7 +301,7 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
     if (seen.size === 0) this.#seen = undefined;
     if (isSeen) return undefined;
     // The very event where it can be: it is encoded once for all who get it.
-    return isBehind ? { ...event, id: formatPositions(positions) } : event;
+    return isBehind ? withId(event, formatPositions(positions)) : event;
   }
 
   readonly #onAbort = (): void => this.#fail(this.#setup.signal?.reason);

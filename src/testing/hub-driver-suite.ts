@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import type { Driver, HubEvent, HubSubscription } from '../hub/index.js';
+import { type Driver, EncodedMessage, encodedMessageOf, type HubEvent, type HubSubscription } from '../hub/index.js';
 import { HubBench, rejects, status, take, within } from './hub-driver-harness.js';
 
 /** What the suite needs to know of the driver under test, and of the broker behind it. */
@@ -215,6 +215,19 @@ export function hubDriverSuite(options: HubDriverSuiteOptions): HubDriverCase[] 
     }
   });
 
+  test('JSON that is passed on keeps its text', async (bench) => {
+    const [from, to] = [await bench.hub(), await bench.hub()];
+    const channel = bench.channel();
+    const follower = to.subscribe(channel);
+    await follower.ready;
+    const text = '{"id":3791411052119578828, "price":1.10,"far":1e400}';
+    await from.publish(channel, EncodedMessage.json(text));
+    const { value } = await within(follower.next(), 'the message');
+    assert(value !== undefined);
+    assert.equal(new TextDecoder().decode(encodedMessageOf(value)?.bytes), text);
+    assert.deepEqual(value.message, JSON.parse(text));
+  });
+
   test('a large message arrives whole', async (bench) => {
     const [from, to] = [await bench.hub(), await bench.hub()];
     const channel = bench.channel();
@@ -288,7 +301,7 @@ export function hubDriverSuite(options: HubDriverSuiteOptions): HubDriverCase[] 
     await Promise.all(channels.map((channel) => from.publish(channel, { to: channel })));
     for (const [at, follower] of followers.entries()) {
       const { value } = await within(follower.next(), `a message on ${JSON.stringify(channels[at])}`);
-      assert.deepEqual(value, { ...value, channel: channels[at], message: { to: channels[at] } });
+      assert.deepEqual({ ...value }, { ...value, channel: channels[at], message: { to: channels[at] } });
     }
   });
 

@@ -14,12 +14,19 @@ export {
   type ChannelEvent,
   encodeEventFrame,
   encodeSseEvent,
+  type MessageBody,
   positionOfEventId,
   SSE_SUBSCRIBED,
   type SseLabel,
 } from './events.js';
 export { encodeJsonLines, forEachLine, isJsonType, JsonLineEncoder, type JsonLines, jsonArrayOf } from './json.js';
-export { checkJson, type JsonEntryVisitor, JsonScanner, type JsonScannerOptions } from './json-scanner.js';
+export {
+  checkJson,
+  collectMembers,
+  type JsonEntryVisitor,
+  JsonScanner,
+  type JsonScannerOptions,
+} from './json-scanner.js';
 export { NdjsonReader, type TakeLines } from './ndjson.js';
 export {
   formatOffset,

@@ -346,6 +346,27 @@ export class JsonMachine {
   }
 }
 
+/** Longer names are overlooked: nobody asks for one. */
+const MEMBER_NAME_BYTES_MAX = 64;
+
+/**
+ * For {@link JsonScannerOptions.onEntry}: puts the texts of an object's members into `found`, of those that have one of these
+ * names. What an object says twice counts as it says it last.
+ */
+export function collectMembers(
+  bytes: Uint8Array,
+  names: ReadonlySet<string>,
+  found: Map<string, Uint8Array>,
+): JsonEntryVisitor {
+  const decoder = new TextDecoder();
+  return (start, end, nameStart, nameEnd) => {
+    if (nameStart < 0 || nameEnd - nameStart > MEMBER_NAME_BYTES_MAX) return;
+    // Also one that is written with escapes.
+    const name = JSON.parse(decoder.decode(bytes.subarray(nameStart, nameEnd))) as string;
+    if (names.has(name)) found.set(name, bytes.subarray(start, end));
+  };
+}
+
 // What is due next, or what is at hand.
 const VALUE = 0;
 const VALUE_OR_END = 1;

@@ -1,9 +1,10 @@
-/** WebSocket frames as a server sends them: never masked, never fragmented (RFC 6455, section 5.2). */
+/** WebSocket frames as a server sends them: never masked (RFC 6455, section 5.2). */
 
 /** What a frame holds. */
 export const TEXT = 0x1;
 export const BINARY = 0x2;
 
+const CONTINUATION = 0x0;
 const FINAL = 0x80;
 /** Payloads up to this length have it in the second byte; longer ones in two more, or eight. */
 const SHORT_MAX = 125;
@@ -44,5 +45,12 @@ export function writeFrame(target: Uint8Array, at: number, opcode: number, paylo
 export function encodeFrame(opcode: number, payload: Uint8Array): Uint8Array {
   const frame = new Uint8Array(frameHeaderLength(payload.length) + payload.length);
   writeFrame(frame, 0, opcode, payload);
+  return frame;
+}
+
+/** One of the frames of a message that is sent in pieces (section 5.4): pings and a close may go between them. */
+export function encodeFragment(opcode: number, payload: Uint8Array, isFirst: boolean, isLast: boolean): Uint8Array {
+  const frame = encodeFrame(isFirst ? opcode : CONTINUATION, payload);
+  if (!isLast) frame[0] = (frame[0] as number) & ~FINAL;
   return frame;
 }

@@ -39,6 +39,20 @@ describe('memory', () => {
     expect(stream.closed).toBe(false);
   });
 
+  it('keeps nothing of a block that was ended once it is read, also when nothing comes after it', async () => {
+    const stream = new EventStream<object>();
+    void stream.subscribe().consume(() => {});
+    const sleeper = stream.subscribe();
+    const event = new WeakRef({ watched: true });
+    stream.publish(event.deref() as object);
+    stream.endBlock();
+    expect(await isGarbage(event)).toBe(false);
+    expect(await sleeper.next()).toMatchObject({ done: false });
+    void sleeper.next();
+    expect(await isGarbage(event)).toBe(true);
+    expect(stream.count).toBe(1);
+  });
+
   it('keeps nothing for a consumer that keeps up', async () => {
     const stream = new EventStream<object>({ bufferSize: 4 });
     void stream.subscribe().consume(() => {});

@@ -23,7 +23,7 @@ interface Reader {
 
 type Step =
   | { kind: 'publish'; count: number }
-  | { kind: 'subscribe' | 'turn' | 'microtask' | 'close' | 'keep' }
+  | { kind: 'subscribe' | 'turn' | 'microtask' | 'close' | 'keep' | 'endBlock' }
   | { kind: 'next' | 'abortedNext' | 'consume' | 'return' | 'position'; reader: number; count: number }
   | { kind: 'replay'; position: number };
 
@@ -32,7 +32,13 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 8,
     arbitrary: fc.record({
-      kind: fc.constantFrom('subscribe' as const, 'turn' as const, 'microtask' as const, 'keep' as const),
+      kind: fc.constantFrom(
+        'subscribe' as const,
+        'turn' as const,
+        'microtask' as const,
+        'keep' as const,
+        'endBlock' as const,
+      ),
     }),
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('close' as const) }) },
@@ -108,6 +114,9 @@ class Model {
           consuming: false,
         });
         return;
+      case 'endBlock':
+        this.stream.endBlock();
+        break;
       case 'keep':
         this.positions.push({ position: this.stream.position(), at: this.published });
         return;

@@ -7,6 +7,7 @@ import type {
   DriverSubscription,
   Replayed,
 } from '../driver.js';
+import { EncodedMessage, MESSAGE_BYTES, type MessageForm } from '../encoded-message.js';
 import { patternMatcher, plainNames } from '../names.js';
 
 /** Options of {@link MemoryBroker}. */
@@ -20,7 +21,7 @@ export interface MemoryBrokerOptions {
   readonly historyChannelsMax?: number;
   /**
    * How many bytes of messages are kept of each channel (default {@link DEFAULT_HISTORY_CHANNEL_BYTES_MAX}); the oldest go
-   * first. What a message takes is a guess: the length of a byte array or a string, of anything else that of its JSON.
+   * first. A message is kept as its bytes or those of its JSON, and counts these and 512 more, which is what it takes.
    */
   readonly historyChannelBytesMax?: number;
   /** The same of all channels together (default {@link DEFAULT_HISTORY_BYTES_MAX}); the longest unused channel goes first. */
@@ -32,16 +33,14 @@ export const DEFAULT_HISTORY_CHANNELS_MAX = 10_000;
 /** Default of {@link MemoryBrokerOptions.historyChannelBytesMax}. */
 export const DEFAULT_HISTORY_CHANNEL_BYTES_MAX = 16 * 1024 * 1024;
 /** Default of {@link MemoryBrokerOptions.historyBytesMax}. */
-export const DEFAULT_HISTORY_BYTES_MAX = 256 * 1024 * 1024;
-
-/** What a message takes at least, and one of which nothing is known. */
-const MESSAGE_BYTES = 64;
+export const DEFAULT_HISTORY_BYTES_MAX = 64 * 1024 * 1024;
 
 const TAKEN = Promise.resolve();
 
 /**
  * What hubs in one process meet on: give the same one to `memory({ broker })` of each. Messages are passed on by
- * reference, as they are.
+ * reference, as they are; in the history there are their bytes, or those of their JSON. What has no such form is passed on
+ * and not kept.
  */
 export class MemoryBroker {
   readonly historyMax: number;
@@ -79,8 +78,15 @@ export class MemoryBroker {
     this.#historyBytesMax = historyBytesMax;
   }
 
-  publish(channel: string, message: unknown): void {
-    const id = this.historyMax === 0 ? undefined : this.#remember(channel, message);
+  publish(channel: string, value: unknown): void {
+    let message = value;
+    let id: string | undefined;
+    if (this.historyMax > 0) {
+      const encoded = value instanceof EncodedMessage ? value : EncodedMessage.of(value);
+      id = this.#remember(channel, encoded);
+      // Whoever sends it on needs not encode it again.
+      message = encoded ?? value;
+    }
     if (channel !== this.#lastChannel) {
       this.#lastChannel = channel;
       this.#lastSinks = this.#sinks.get(channel);
@@ -120,10 +126,10 @@ export class MemoryBroker {
     return this.#history(channel).after(after);
   }
 
-  #remember(channel: string, message: unknown): string {
+  #remember(channel: string, message: EncodedMessage | undefined): string {
     const history = this.#history(channel);
     const before = history.bytes;
-    const id = history.add(message, bytesOf(message));
+    const id = history.add(message);
     this.#historyBytes += history.bytes - before;
     // The one at hand was used last, and is within a bound of its own.
     while (this.#historyBytes > this.#historyBytesMax && this.#histories.size > 1) this.#forgetOldest();
@@ -157,17 +163,10 @@ interface PatternSink {
   readonly sink: ChannelSink<unknown>;
 }
 
-/** What a message takes, as far as that can be told without much ado. */
-function bytesOf(message: unknown): number {
-  if (ArrayBuffer.isView(message)) return MESSAGE_BYTES + message.byteLength;
-  if (typeof message === 'string') return MESSAGE_BYTES + message.length;
-  if (typeof message !== 'object' || message === null) return MESSAGE_BYTES;
-  try {
-    return MESSAGE_BYTES + (JSON.stringify(message)?.length ?? 0);
-  } catch {
-    // It refers to itself, say: nothing is encoded here, so any value may be published.
-    return MESSAGE_BYTES;
-  }
+/** A message that is kept: its bytes alone, without what a subscriber may have made of them. */
+interface Kept {
+  readonly bytes: Uint8Array;
+  readonly form: MessageForm;
 }
 
 /** The newest messages of one channel, in a ring. */
@@ -175,7 +174,7 @@ class History {
   readonly #epoch: string;
   readonly #max: number;
   readonly #bytesMax: number;
-  readonly #ring: ({ readonly message: unknown; readonly bytes: number } | undefined)[] = [];
+  readonly #ring: (Kept | undefined)[] = [];
   /** What the messages in the ring take. */
   #bytes = 0;
   /** How many came, and how many of those are gone. */
@@ -197,18 +196,25 @@ class History {
     return this.#id(this.#count);
   }
 
-  add(message: unknown, bytes: number): string {
+  /** Without a message: one that cannot be kept, and with it all before it. */
+  add(message: EncodedMessage | undefined): string {
     if (this.#count - this.#gone === this.#max) this.#dropOldest();
-    this.#ring[this.#count % this.#max] = { message, bytes };
-    this.#bytes += bytes;
+    if (message === undefined) while (this.#gone < this.#count) this.#dropOldest();
+    else {
+      const { bytes, form } = message;
+      this.#ring[this.#count % this.#max] = { bytes, form };
+      this.#bytes += MESSAGE_BYTES + bytes.length;
+    }
     this.#count++;
+    if (message === undefined) this.#gone++;
     while (this.#bytes > this.#bytesMax) this.#dropOldest();
     return this.position;
   }
 
   #dropOldest(): void {
     const at = this.#gone % this.#max;
-    this.#bytes -= this.#ring[at]?.bytes ?? 0;
+    const kept = this.#ring[at];
+    if (kept !== undefined) this.#bytes -= MESSAGE_BYTES + kept.bytes.length;
     this.#ring[at] = undefined;
     this.#gone++;
   }
@@ -224,7 +230,8 @@ class History {
     }
     const replayed: Replayed<unknown>[] = [];
     for (let at = from; at < this.#count; at++) {
-      replayed.push({ id: this.#id(at + 1), payload: this.#ring[at % this.#max]?.message });
+      const { bytes, form } = this.#ring[at % this.#max] as Kept;
+      replayed.push({ id: this.#id(at + 1), payload: new EncodedMessage(bytes, form) });
     }
     return replayed;
   }
