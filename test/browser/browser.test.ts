@@ -92,6 +92,49 @@ describe.runIf('path' in found)('in a browser', () => {
     expect(code).toBe('STREAM_NOT_FOUND');
   });
 
+  it.each([
+    ['text/plain', 'log.txt', ['one\n', 'two €'], ['one\n', 'two €']],
+    ['application/json', 'chat', ['{"n":1}', '[2,3]'], ['[\n{"n":1}\n]', '[\n2,\n3\n]']],
+    ['image/png', 'a.png', ['PNG', '!'], ['UE5H', 'IQ==']],
+  ])(
+    'EventSource reads %s once, over responses that end, and stops at its own end',
+    async (type, name, pieces, seen) => {
+      const hasty = await startServer({ memory: true, port: 0, limits: { sseConnectionMs: 150, sseRetryMs: 20 } });
+      try {
+        const url = `${hasty.url}/${name}`;
+        const headers = { 'content-type': type };
+        await fetch(url, { method: 'PUT', headers, body: pieces[0] as string });
+        const reading = page.evaluate(
+          (url) =>
+            new Promise<unknown>((resolve) => {
+              const source = new EventSource(`${url}?live=sse`);
+              const data: string[] = [];
+              let opened = 0;
+              source.onopen = () => {
+                opened++;
+                // Some responses have ended by then.
+                if (opened === 4) document.title = 'came back';
+              };
+              source.addEventListener('data', (event) => data.push((event as MessageEvent).data));
+              source.onerror = () => {
+                if (source.readyState === EventSource.CLOSED) resolve(data);
+              };
+            }),
+          url,
+        );
+        await page.waitForFunction(() => document.title === 'came back');
+        await fetch(url, {
+          method: 'POST',
+          headers: { ...headers, 'stream-closed': 'true' },
+          body: pieces[1] as string,
+        });
+        expect(await reading).toEqual(seen);
+      } finally {
+        await hasty.close({ drainMs: 0 });
+      }
+    },
+  );
+
   it('EventSource reads a JSON stream from the start, then live', async () => {
     const url = `${server.url}/browser/chat`;
     const post = (body: string) =>
