@@ -1,5 +1,3 @@
-import { isMillraceError } from '../errors.js';
-import { JsonScanner } from './json-scanner.js';
 import { formatOffset } from './offset.js';
 
 /**
@@ -13,10 +11,24 @@ export const STATE_MESSAGE_BYTES_MAX = 256 * 1024;
 
 const NEWLINE = 0x0a;
 const OPEN_BRACE = 0x7b;
+const CLOSE_BRACE = 0x7d;
+const OPEN_BRACKET = 0x5b;
+const CLOSE_BRACKET = 0x5d;
+const COLON = 0x3a;
+const COMMA = 0x2c;
 const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const utf8 = new TextEncoder();
 /** What such a message holds in any case: most others are known by its absence. */
 const MARK = utf8.encode('"headers":{');
+const [TYPE, KEY, HEADERS, OPERATION, CONTROL, OFFSET] = texts(
+  'type',
+  'key',
+  'headers',
+  'operation',
+  'control',
+  'offset',
+);
 const OPERATIONS = texts('insert', 'update', 'upsert', 'delete');
 const CONTROLS = texts('snapshot-start', 'snapshot-end', 'reset');
 
@@ -30,12 +42,13 @@ export function withStateOffsets(lines: Uint8Array, end: number, streamId: strin
     const newline = lines.indexOf(NEWLINE, mark);
     const lineEnd = newline < 0 ? lines.length : newline;
     if (lineEnd - lineStart <= STATE_MESSAGE_BYTES_MAX) {
-      const place = placeOfOffset(lines.subarray(lineStart, lineEnd));
+      const place = placeOfOffset(lines, lineStart, lineEnd);
       if (place !== undefined) {
         const next = newline < 0 ? lineEnd : lineEnd + 1;
         const token = formatOffset(end - lines.length + next, streamId);
-        pieces.push(lines.subarray(copied, lineStart + place.start), utf8.encode(place.text(token)));
-        copied = lineStart + place.end;
+        const text = place.start === place.end ? `"offset":"${token}",` : `"${token}"`;
+        pieces.push(lines.subarray(copied, place.start), utf8.encode(text));
+        copied = place.end;
       }
     }
     mark = find(lines, lineEnd);
@@ -43,68 +56,98 @@ export function withStateOffsets(lines: Uint8Array, end: number, streamId: strin
   return pieces.length === 0 ? lines : joined([...pieces, lines.subarray(copied)]);
 }
 
-/** What takes the place of the bytes from `start` to `end` of a message. */
+/** Where the offset belongs in a message. */
 interface Place {
+  /** The value that it replaces; where both are the same nothing is, and a name and a comma come with it. */
   readonly start: number;
   readonly end: number;
-  text(token: string): string;
 }
 
-/** Undefined for what is no message of the State Protocol, and for one whose writer named an offset that counts. */
-function placeOfOffset(message: Uint8Array): Place | undefined {
-  if (message[0] !== OPEN_BRACE) return undefined;
-  const members = membersOf(message, 0, message.length);
-  const headers = members?.get('headers');
-  if (members === undefined || headers === undefined || message[headers.start] !== OPEN_BRACE) return undefined;
-  const fields = membersOf(message, headers.start, headers.end);
-  const is = (name: string, values: readonly Uint8Array[]) => {
-    const field = fields?.get(name);
-    return field !== undefined && values.some((value) => same(message.subarray(field.start, field.end), value));
-  };
-  const isChange =
-    is('operation', OPERATIONS) && isText(message, members.get('type')) && isText(message, members.get('key'));
-  const given = fields?.get('offset');
-  if (isChange && given !== undefined) {
-    // One that was read with the message where it was copied from: it means nothing here.
-    return { ...given, text: (token) => `"${token}"` };
+/**
+ * Looks at the message from `start` to `end` of valid JSON without whitespace, in one pass that makes nothing of it:
+ * there may be a million of them in an answer. Undefined for what is no message of the State Protocol, and for one of
+ * control whose writer named an offset.
+ */
+function placeOfOffset(lines: Uint8Array, start: number, end: number): Place | undefined {
+  if (lines[start] !== OPEN_BRACE) return undefined;
+  let depth = 0;
+  let hasType = false;
+  let hasKey = false;
+  let headers = -1;
+  let isInHeaders = false;
+  let isChange = false;
+  let isControl = false;
+  let offsetStart = -1;
+  let offsetEnd = -1;
+  for (let at = start; at < end; at++) {
+    switch (lines[at]) {
+      case QUOTE: {
+        const name = at;
+        at = endOfString(lines, at, end);
+        if (lines[at + 1] !== COLON || !(depth === 1 || (depth === 2 && isInHeaders))) break;
+        // The name of a member that may matter. One that is there twice counts the last time, as for every parser.
+        const value = at + 2;
+        if (depth === 1) {
+          if (is(lines, name, TYPE)) hasType = lines[value] === QUOTE;
+          else if (is(lines, name, KEY)) hasKey = lines[value] === QUOTE;
+          else if (is(lines, name, HEADERS)) {
+            isInHeaders = lines[value] === OPEN_BRACE;
+            headers = isInHeaders ? value : -1;
+            isChange = false;
+            isControl = false;
+            offsetStart = -1;
+          }
+        } else if (is(lines, name, OPERATION)) isChange = OPERATIONS.some((text) => is(lines, value, text));
+        else if (is(lines, name, CONTROL)) isControl = CONTROLS.some((text) => is(lines, value, text));
+        else if (is(lines, name, OFFSET)) {
+          offsetStart = value;
+          offsetEnd = -1;
+        }
+        at++;
+        break;
+      }
+      case OPEN_BRACE:
+      case OPEN_BRACKET:
+        depth++;
+        break;
+      case COMMA:
+        if (depth === 2 && isInHeaders && offsetEnd < 0) offsetEnd = at;
+        break;
+      case CLOSE_BRACE:
+      case CLOSE_BRACKET:
+        if (depth === 2 && isInHeaders) {
+          if (offsetEnd < 0) offsetEnd = at;
+          isInHeaders = false;
+        }
+        depth--;
+        break;
+      default:
+    }
   }
+  // Others may have written to the file.
+  if (depth !== 0 || headers < 0) return undefined;
+  // One that was read with the message where it was copied from means nothing here.
+  if (isChange && hasType && hasKey)
+    return offsetStart < 0 ? beginningOf(headers) : { start: offsetStart, end: offsetEnd };
   // The offset of a control message may be one that its writer means: where to start over.
-  if (given !== undefined || !(isChange || is('control', CONTROLS))) return undefined;
-  const inside = headers.start + 1;
-  return { start: inside, end: inside, text: (token) => `"offset":"${token}",` };
+  return isControl && offsetStart < 0 ? beginningOf(headers) : undefined;
 }
 
-interface Bounds {
-  readonly start: number;
-  readonly end: number;
+function beginningOf(object: number): Place {
+  return { start: object + 1, end: object + 1 };
 }
 
-/** The members of an object; of one that is there twice the last, as for every parser. Undefined for what is no JSON. */
-function membersOf(message: Uint8Array, start: number, end: number): Map<string, Bounds> | undefined {
-  const members = new Map<string, Bounds>();
-  const bytes = message.subarray(start, end);
-  try {
-    new JsonScanner(bytes, {
-      onEntry(valueStart, valueEnd, nameStart, nameEnd) {
-        // Names are short ones, without escapes, or not those that are looked for.
-        if (nameEnd - nameStart > NAME_LENGTH_MAX) return;
-        const name = String.fromCharCode(...bytes.subarray(nameStart + 1, nameEnd - 1));
-        members.set(name, { start: start + valueStart, end: start + valueEnd });
-      },
-    }).scan();
-  } catch (error) {
-    // Others may have written to the file.
-    if (isMillraceError(error, 'INVALID_JSON')) return undefined;
-    throw error;
-  }
-  return members;
+/** Where the string that begins at `at` ends: at its closing quote. */
+function endOfString(lines: Uint8Array, at: number, end: number): number {
+  let next = at + 1;
+  while (next < end && lines[next] !== QUOTE) next += lines[next] === BACKSLASH ? 2 : 1;
+  return next;
 }
 
-/** The longest name that matters, with its quotes. */
-const NAME_LENGTH_MAX = '"operation"'.length;
-
-function isText(message: Uint8Array, bounds: Bounds | undefined): boolean {
-  return bounds !== undefined && message[bounds.start] === QUOTE;
+/** Whether the bytes at a place are these. */
+function is(lines: Uint8Array, at: number, text: Uint8Array): boolean {
+  for (let i = 0; i < text.length; i++) if (lines[at + i] !== text[i]) return false;
+  return true;
 }
 
 /** Where {@link MARK} stands next. Looked for by its last byte: messages have fewer braces than quotes. */
@@ -119,10 +162,6 @@ function find(lines: Uint8Array, from: number): number {
   }
 }
 
-function same(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((byte, i) => byte === b[i]);
-}
-
 function joined(pieces: readonly Uint8Array[]): Uint8Array {
   const out = new Uint8Array(pieces.reduce((sum, { length }) => sum + length, 0));
   let size = 0;
@@ -133,6 +172,7 @@ function joined(pieces: readonly Uint8Array[]): Uint8Array {
   return out;
 }
 
-function texts(...words: readonly string[]): readonly Uint8Array[] {
-  return words.map((word) => utf8.encode(`"${word}"`));
+/** Words as JSON has them. */
+function texts<W extends readonly string[]>(...words: W): { readonly [I in keyof W]: Uint8Array } {
+  return words.map((word) => utf8.encode(`"${word}"`)) as { readonly [I in keyof W]: Uint8Array };
 }
