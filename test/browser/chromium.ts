@@ -17,8 +17,8 @@ export function findChromium(): { readonly path: string } | { readonly missing: 
   return { missing: 'Chromium is not installed: run scripts/browser (Debian package chromium).' };
 }
 
-/** A headless browser that talks to this machine only. */
-export function launchChromium(executablePath: string): Promise<Browser> {
+/** A headless browser that talks to this machine only. `hosts` are names that it takes for 127.0.0.1. */
+export function launchChromium(executablePath: string, hosts: readonly string[] = []): Promise<Browser> {
   return chromium.launch({
     executablePath,
     args: [
@@ -29,6 +29,9 @@ export function launchChromium(executablePath: string): Promise<Browser> {
       '--disable-background-networking',
       '--disable-component-update',
       '--disable-sync',
+      ...(hosts.length === 0
+        ? []
+        : [`--host-resolver-rules=${hosts.map((host) => `MAP ${host} 127.0.0.1`).join(', ')}`]),
     ],
   });
 }
