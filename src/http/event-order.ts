@@ -1,9 +1,9 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import { EncodedMessage, type Pattern } from '../hub/index.js';
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import { collectMembers, JSON_DEPTH_MAX } from '../wire/json-scanner.js';
 import { scanJson } from './scan-json.js';
 import { tight } from './tight.js';
-import { SLICE_BYTES, turnBudget } from './turn-budget.js';
 
 /** Ids to go on after, by channel. */
 export type Ids = Readonly<Record<string, string>>;

@@ -1,6 +1,6 @@
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import { encodeJsonLines, JsonLineEncoder, type JsonLines } from '../wire/json.js';
 import { JsonScanner, type JsonScannerOptions } from '../wire/json-scanner.js';
-import { SLICE_BYTES, turnBudget } from './turn-budget.js';
 
 /**
  * Checks that bytes are JSON: small ones at once (undefined is answered), others in slices, while everybody else has their

@@ -1,5 +1,5 @@
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import type { LargeEvent } from './encoded-events.js';
-import { SLICE_BYTES, turnBudget } from './turn-budget.js';
 
 /** Default of `eventsSendBytesMax`. */
 export const DEFAULT_EVENTS_SEND_BYTES_MAX = 64 * 1024 * 1024;

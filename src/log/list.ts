@@ -1,8 +1,11 @@
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import type { Core } from './core.js';
 import type { ListOptions, StreamInfo, StreamPage } from './store.js';
 
 export const LIST_LIMIT_DEFAULT = 1000;
 export const LIST_LIMIT_MAX = 10_000;
+/** How many streams are looked at in one slice: each may have to be read from the disk. */
+const SLICE_STREAMS = 32;
 
 /** `Store.list`. */
 export async function list(core: Core, options: ListOptions = {}): Promise<StreamPage> {
@@ -12,7 +15,8 @@ export async function list(core: Core, options: ListOptions = {}): Promise<Strea
   let after = options.after ?? '';
   for (;;) {
     const paths = await core.medium.list({ prefix, after, limit: limit + 1 });
-    for (const path of paths) {
+    for (const [at, path] of paths.entries()) {
+      if (at % SLICE_STREAMS === SLICE_STREAMS - 1) await turnBudget.take(SLICE_BYTES);
       after = path;
       const info = infoOf(core, path);
       if (info === undefined) continue;

@@ -2,6 +2,7 @@ import { type Clock, StoreTime, systemClock } from './clock.js';
 import { Engine } from './engine.js';
 import { type StoreLimits, storeLimits } from './limits.js';
 import type { Medium, Step, StreamStorage } from './medium.js';
+import { SortedNames } from './sorted-names.js';
 import type { Store } from './store.js';
 import { Stream, type StreamIdentity } from './stream.js';
 
@@ -24,9 +25,7 @@ export function openMemoryStore(options: MemoryStoreOptions, clock: Clock): Stor
 
 class MemoryMedium implements Medium {
   readonly persistent = false;
-  readonly #paths = new Set<string>();
-  /** `#paths` in order; made when asked for, and kept until a stream comes or goes. */
-  #sorted: string[] | undefined;
+  readonly #paths = new SortedNames();
   onFailure: ((error: Error) => void) | undefined;
   onFileChanged: ((stream: Stream) => void) | undefined;
 
@@ -44,7 +43,6 @@ class MemoryMedium implements Medium {
     switch (step.kind) {
       case 'create':
         this.#paths.add(stream.path);
-        this.#sorted = undefined;
         storage.append(step.data);
         break;
       case 'append':
@@ -53,7 +51,6 @@ class MemoryMedium implements Medium {
       case 'delete':
         if (step.soft) break;
         this.#paths.delete(stream.path);
-        this.#sorted = undefined;
         break;
       default:
     }
@@ -66,19 +63,12 @@ class MemoryMedium implements Medium {
   changed(): void {}
 
   async list(options: { prefix: string; after: string; limit: number }): Promise<string[]> {
-    this.#sorted ??= [...this.#paths].sort(byCodeUnit);
-    const sorted = this.#sorted;
     const { prefix, after, limit } = options;
-    const page: string[] = [];
     // Whichever is further on: the prefix itself may be a path.
-    let at = firstAt(sorted, byCodeUnit(prefix, after) > 0 ? prefix : after);
-    for (; at < sorted.length && page.length < limit; at++) {
-      const path = sorted[at] as string;
-      if (path <= after) continue;
-      if (!path.startsWith(prefix)) break;
-      page.push(path);
-    }
-    return page;
+    const begun = after >= prefix;
+    const paths = this.#paths.slice(begun ? after : prefix, begun, limit);
+    const end = paths.findIndex((path) => !path.startsWith(prefix));
+    return end < 0 ? paths : paths.slice(0, end);
   }
 
   async expiring(): Promise<string[]> {
@@ -136,19 +126,3 @@ class MemoryStorage implements StreamStorage {
 
 const FIRST_BLOCK_BYTES = 256;
 const BLOCK_BYTES = 64 * 1024;
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
-}
-
-/** The index of the first element that is not before `key`. */
-function firstAt(sorted: readonly string[], key: string): number {
-  let low = 0;
-  let high = sorted.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((sorted[middle] as string) < key) low = middle + 1;
-    else high = middle;
-  }
-  return low;
-}

@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { afterEach, describe, expect, it } from 'vitest';
-import { TURN_BYTES_MAX } from '../../src/http/turn-budget.js';
 import { createHub, EncodedMessage } from '../../src/hub/index.js';
+import { TURN_BYTES_MAX } from '../../src/turn-budget.js';
 import { FakeDriver } from '../hub/fake-driver.js';
 import { ask, begin, serve, until } from './test-server.js';
 import { open } from './test-socket.js';

@@ -3,7 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { SLICE_BYTES, TURN_BYTES_MAX } from '../../src/http/turn-budget.js';
+import { SLICE_BYTES, TURN_BYTES_MAX } from '../../src/turn-budget.js';
 import { type Answer, ask, dial, drain, problemOf, serve, type TestServer } from './test-server.js';
 import { open, type TestSocket } from './test-socket.js';
 

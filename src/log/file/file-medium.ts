@@ -267,7 +267,9 @@ export class FileMedium implements Medium {
 
   #makeFile(stream: Stream): void {
     try {
-      this.#parts.places.create(storageOf(stream), stream.path, stream.id);
+      const storage = storageOf(stream);
+      this.#parts.places.create(storage, stream.path, stream.id);
+      this.#listing.added(stream.path, storage);
     } catch (error) {
       throw diskError(error, `The file of ${stream.path} cannot be made`);
     }
@@ -280,6 +282,7 @@ export class FileMedium implements Medium {
     if (storage.file === undefined) return;
     try {
       places.remove(storage);
+      this.#listing.removed(stream.path, storage);
       for (const directory of metadata.remove(stream.path)) places.dirtyDirectories.add(directory);
       if (stream.canExpire && removeFile(fs, layout.expiringMarkOf(stream.path))) {
         places.dirtyDirectories.add(layout.expiring);

@@ -27,9 +27,12 @@ export interface DirectoryEntry {
   readonly kind: FileStat['kind'];
 }
 
+/** How many names are read from a directory at a time. */
+const DIRECTORY_READ_NAMES = 512;
+
 /** A directory that is read name by name. */
 export interface DirectoryReader {
-  read(): Promise<{ readonly name: string } | null>;
+  read(): Promise<DirectoryEntry | null>;
   close(): Promise<void>;
 }
 
@@ -107,7 +110,13 @@ export const nodeFileSystem: FileSystem = {
       name: entry.name,
       kind: kindOf(entry),
     })),
-  opendir: (path) => fs.promises.opendir(path),
+  opendir: async (path) => {
+    const directory = await fs.promises.opendir(path, { bufferSize: DIRECTORY_READ_NAMES });
+    return {
+      read: () => directory.read().then((entry) => entry && { name: entry.name, kind: kindOf(entry) }),
+      close: () => directory.close(),
+    };
+  },
 };
 
 function toFileStat(stat: fs.Stats): FileStat {

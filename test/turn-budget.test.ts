@@ -1,7 +1,7 @@
 import { setImmediate } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { scanJson } from '../../src/http/scan-json.js';
-import { SLICE_BYTES, TURN_BYTES_MAX, TurnBudget } from '../../src/http/turn-budget.js';
+import { scanJson } from '../src/http/scan-json.js';
+import { SLICE_BYTES, TURN_BYTES_MAX, TurnBudget } from '../src/turn-budget.js';
 
 it('gives so many bytes a turn to all together, in the order in which they asked', async () => {
   const budget = new TurnBudget(100);
