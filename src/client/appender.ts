@@ -60,6 +60,8 @@ export class Appender {
   readonly #options: CheckedConnection;
   readonly #backoff: Backoff;
   readonly #producerId: string;
+  /** The id was made here, so it is nobody else's: the server need not remember it once everything is acknowledged. */
+  readonly #producerOnce: boolean;
   readonly #contentType: string | undefined;
   readonly #closeStream: boolean;
   readonly #unacknowledgedBytesMax: number;
@@ -94,6 +96,7 @@ export class Appender {
     this.#options = checkConnection(options);
     this.#backoff = new Backoff(options);
     this.#producerId = options.producerId ?? globalThis.crypto.randomUUID();
+    this.#producerOnce = options.producerId === undefined;
     this.#epoch = checkEpoch(options.epoch ?? 0);
     this.#contentType = options.contentType;
     this.#closeStream = options.closeStream ?? false;
@@ -262,6 +265,7 @@ export class Appender {
       verb: 'append',
       producerId: this.#producerId,
       producerEpoch: String(epoch),
+      producerOnce: this.#producerOnce ? 'true' : undefined,
       contentType: this.#contentType,
     });
     const connection = await connectAppend(url, { ...this.#options, signal: this.#ending.signal });

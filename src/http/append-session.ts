@@ -54,7 +54,7 @@ function meantType(bodyType: string | undefined): string | undefined {
   return bodyType?.toLowerCase().startsWith('application/x-www-form-urlencoded') === true ? undefined : bodyType;
 }
 
-function parseProducer(query: URLSearchParams): { id: string; epoch: number } | undefined {
+function parseProducer(query: URLSearchParams): AcquireOptions['producer'] {
   const id = query.get('producerId');
   const epoch = query.get('producerEpoch');
   if (id === null && epoch === null) return undefined;
@@ -64,5 +64,6 @@ function parseProducer(query: URLSearchParams): { id: string; epoch: number } | 
   if (epoch === null || !/^(0|[1-9]\d{0,15})$/.test(epoch) || !Number.isSafeInteger(Number(epoch))) {
     throw new MillraceError('INVALID_REQUEST', 'producerEpoch must be a whole number, and come with producerId.');
   }
-  return { id, epoch: Number(epoch) };
+  const once = query.get('producerOnce')?.toLowerCase() === 'true';
+  return once ? { id, epoch: Number(epoch), once } : { id, epoch: Number(epoch) };
 }

@@ -4,7 +4,7 @@ import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { create } from './create.js';
 import { checkStreamPath } from './path.js';
-import type { KnownProducer } from './producers.js';
+import { forgotten, type KnownProducer } from './producers.js';
 import { checkFence, streamClosed } from './rules.js';
 import { Session } from './session.js';
 import type { AcquireOptions, AppenderEnd, AppendSession } from './store.js';
@@ -161,13 +161,17 @@ async function release(core: Core, session: Session, end: AppenderEnd): Promise<
   // Whose appends were refused has not done what it was about to.
   operation.appender = session.failure === undefined ? end : 'lost';
   operation.offset = stream.next.tail;
+  const { producer } = session;
+  if (producer?.once && operation.appender === 'left') {
+    setProducerState(operation, producer.id, forgotten(core.time.nowMs));
+  }
   // Who was told that it has left is not told otherwise after a power cut.
   operation.durable = session.durability === 'fsync';
   const free = (how: AppenderEnd) => {
     if (stream.session !== session) return;
     core.touch(stream);
-    const known = session.producer && stream.producers.next(session.producer.id);
-    if (session.producer !== undefined && known !== undefined) noteUse(core, stream, session.producer.id, known);
+    const known = producer && stream.producers.next(producer.id);
+    if (producer !== undefined && known !== undefined) noteUse(core, stream, producer.id, known);
     leave(stream, how);
   };
   operation.onCommitted = () => free(operation.appender as AppenderEnd);

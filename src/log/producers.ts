@@ -19,6 +19,11 @@ export interface KnownProducer extends ProducerState {
   readonly usedMs: number;
 }
 
+/** The state of a producer that nobody comes back with: the stream may forget it. */
+export function forgotten(usedMs: number): KnownProducer {
+  return { epoch: -1, seq: -1, fence: -1, usedMs };
+}
+
 /** The producers of one stream, in the stream's two views: as committed, and with what was accepted since. */
 export class Producers {
   /** In the order of their last use. */
@@ -36,7 +41,8 @@ export class Producers {
 
   /** What the next append of this producer is checked against. */
   next(id: string): KnownProducer | undefined {
-    return this.#accepted.get(id) ?? this.#committed.get(id);
+    const state = this.#accepted.get(id) ?? this.#committed.get(id);
+    return state === undefined || isForgotten(state) ? undefined : state;
   }
 
   /**
@@ -77,12 +83,18 @@ export class Producers {
 /** Notes a committed state, in the order of last use. At a replay it makes the room that was made when it was accepted. */
 export function noteProducer(producers: Map<string, KnownProducer>, id: string, state: KnownProducer): void {
   producers.delete(id);
+  if (isForgotten(state)) return;
   producers.set(id, state);
   if (producers.size <= PRODUCERS_MAX) return;
   for (const oldest of producers.keys()) {
     producers.delete(oldest);
     return;
   }
+}
+
+/** A producer that is known has appended, or opened a session. */
+function isForgotten({ epoch, fence }: KnownProducer): boolean {
+  return epoch < 0 && fence < 0;
 }
 
 function tooMany(retryAfterMs: number): MillraceError {

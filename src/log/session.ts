@@ -7,6 +7,7 @@ import type {
   ReleaseOptions,
   SessionAppendOptions,
   SessionEnd,
+  SessionProducer,
   StreamInfo,
 } from './store.js';
 import type { Stream } from './stream.js';
@@ -20,7 +21,7 @@ export interface SessionHost {
 /** An exclusive appender; see `AppendSession`. */
 export class Session implements AppendSession {
   readonly stream: Stream;
-  readonly producer: { readonly id: string; readonly epoch: number } | undefined;
+  readonly producer: SessionProducer | undefined;
   readonly durability: Durability;
   readonly ended: Promise<SessionEnd>;
   readonly #host: SessionHost;
@@ -36,12 +37,7 @@ export class Session implements AppendSession {
   /** An append of it was refused after it had been accepted: what came after would leave a hole. */
   failure: unknown;
 
-  constructor(
-    host: SessionHost,
-    stream: Stream,
-    producer: { readonly id: string; readonly epoch: number } | undefined,
-    durability: Durability,
-  ) {
+  constructor(host: SessionHost, stream: Stream, producer: SessionProducer | undefined, durability: Durability) {
     this.#host = host;
     this.stream = stream;
     this.producer = producer;

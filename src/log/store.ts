@@ -159,7 +159,7 @@ export interface AcquireOptions {
    * Who appends. A higher epoch of the same id takes over a living session at once: that one ends as fenced, its
    * accepted appends are committed first. Without, or with an epoch that is not higher, a living session wins.
    */
-  readonly producer?: { readonly id: string; readonly epoch: number };
+  readonly producer?: SessionProducer;
   readonly durability?: Durability;
 }
 
@@ -185,6 +185,17 @@ export interface AppendSession {
 
 export interface ReleaseOptions {
   readonly lost?: boolean;
+}
+
+/** The producer of a session. */
+export interface SessionProducer {
+  readonly id: string;
+  readonly epoch: number;
+  /**
+   * Nobody uses the id but this appender, and nobody will once it has left: then the stream forgets it, and knows one
+   * producer less. One that is lost is remembered, since it may come back.
+   */
+  readonly once?: boolean;
 }
 
 /** How an appender's session ended: it left when it was done, or nobody knows whether it was. */

@@ -3,6 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { create, head, read } from '../../src/client/requests.js';
 import type { AppendSource } from '../../src/client/source.js';
+import { PRODUCERS_MAX } from '../../src/log/index.js';
 import { token } from '../token.js';
 import { removeRoots, type StreamServer, startStreamServer, stores } from './stream-server.js';
 
@@ -42,6 +43,18 @@ function webStreamOf<T>(parts: AsyncIterator<T>): ReadableStream<T> {
     },
   });
 }
+
+it('an append leaves no producer behind in the stream, unless it was given an id', async () => {
+  const url = `${server.url}/a.txt`;
+  await append(url, 'x');
+  const known = Array.from({ length: PRODUCERS_MAX - 1 }, (_, index) => ({ id: `${index}`, epoch: 0, seq: 0 }));
+  await Promise.all(known.map((producer) => server.store.append('a.txt', { data: Buffer.from('.'), producer })));
+  for (let times = 0; times < 5; times++) await append(url, 'x');
+  await append(url, 'x', { producerId: 'mine' });
+  await expect(append(url, 'x')).rejects.toMatchObject({ code: 'PRODUCERS_TOO_MANY', details: { status: 429 } });
+  await append(url, 'x', { producerId: 'mine', epoch: 1 });
+  expect((await head(url)).offset).toEqual(token(PRODUCERS_MAX - 1 + 8));
+});
 
 describe('append', () => {
   it.each([

@@ -120,6 +120,51 @@ describe.each(kinds)('a stream in %s that knows as many producers as it can', (_
   });
 });
 
+describe('a producer that is used once', () => {
+  const once = (id: string) => store.acquire('a', { producer: { id, epoch: 0, once: true } });
+
+  beforeEach(async () => {
+    store = await openFiles();
+    await store.create('a');
+    await strangers(PRODUCERS_MAX - 1);
+  });
+
+  it('takes no room once it has left, also after a restart', async () => {
+    for (let index = 0; index < 5; index++) {
+      const session = await once(`once ${index}`);
+      await session.append(Buffer.from('.'));
+      await session.release();
+      if (index !== 2) continue;
+      await store.close();
+      store = await openFiles();
+    }
+    expect((await append('one more')).duplicate).toBe(false);
+    expect((await append('stranger 0')).duplicate).toBe(true);
+    await expect(once('two more')).rejects.toEqual(tooMany);
+  });
+
+  it('is remembered while it lives, and when it is lost', async () => {
+    const session = await once('once');
+    await session.append(Buffer.from('.'));
+    await session.release({ lost: true });
+    await expect(append('one more')).rejects.toEqual(tooMany);
+    const again = await store.acquire('a', { producer: { id: 'once', epoch: 1, once: true } });
+    expect(again.committed).toEqual({ epoch: 0, seq: 0 });
+    await again.release();
+    expect((await append('one more')).duplicate).toBe(false);
+  });
+
+  it('is a new one when it comes back', async () => {
+    const session = await once('once');
+    await session.append(Buffer.from('.'));
+    const released = session.release();
+    // Also while that is under way.
+    expect((await append('once')).duplicate).toBe(false);
+    await released;
+    expect((await append('once')).duplicate).toBe(true);
+  });
+});
+
 it('counts producers that are on their way', async () => {
   store = openMemoryStore({}, clock);
   await store.create('a');
