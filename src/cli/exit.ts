@@ -16,8 +16,10 @@ export const EXIT = {
   unreachable: 5,
   /** The server's store failed while it ran: look at the disk before starting again. */
   storeFailed: 6,
-  /** The server could not start: port, root directory, lock, journal. */
+  /** The server could not start: port, root directory, lock, journal. Or a root cannot be checked, for the same reasons. */
   cannotStart: 7,
+  /** A check found damage. */
+  damaged: 8,
   /** The stream was deleted, and another one is at its place. */
   anotherStream: 8,
   /** Ended by a signal, unfinished: a second Ctrl-C, or one that came before there was anything to finish. */

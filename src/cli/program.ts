@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import { appendCommand } from './append.js';
+import { checkCommand } from './check.js';
 import { CommandFailed, EXIT, exitCodeOf } from './exit.js';
 import { followCommand } from './follow.js';
 import { type LogOptions, reportError } from './log.js';
@@ -11,6 +12,7 @@ import { subscribeCommand } from './subscribe.js';
 /** Every verb: a new one is a file of its own and a line here. */
 const verbs: readonly (() => Command)[] = [
   serveCommand,
+  checkCommand,
   appendCommand,
   followCommand,
   publishCommand,

@@ -1,5 +1,6 @@
 export { PRODUCER_ID_LENGTH_MAX, STREAM_SEQ_LENGTH_MAX } from './append.js';
 export { COMMIT_BYTES_MAX } from './commit.js';
+export { checkRoot, type RootReport } from './file/check-root.js';
 export { DIRTY_STREAMS_MAX, FLUSH_INTERVAL_MS } from './file/file-medium.js';
 export { createFileStore, type FileStoreOptions, STREAMS_IN_MEMORY_MAX } from './file/file-store.js';
 export { GUARD_INTERVAL_MS } from './file/guard.js';

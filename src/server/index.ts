@@ -1,4 +1,5 @@
 export type { Log } from '../http/index.js';
+export { checkRoot, type RootReport } from '../log/index.js';
 export {
   DEFAULT_CONNECTIONS_MAX,
   DEFAULT_HOST,

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -143,6 +144,30 @@ describe('millrace serve', () => {
     expect(command.stderr).toMatch(/\[STORE_FAILED\]\n$/);
     const again = await serve('--root', root);
     expect(await (await fetch(`${again.url}/a.txt`)).text()).toMatch(/^acknowledged(lost)?$/);
+  });
+
+  it('fails when its own directory is taken away, and nobody else may start before', async () => {
+    const root = await temporaryDirectory();
+    const { url, command } = await serve('--root', root);
+    await fetch(`${url}/a.txt?verb=append`, { method: 'PUT', body: '1' });
+    await rm(join(root, '.millrace'), { recursive: true });
+    const refused = await fetch(`${url}/a.txt?verb=append`, { method: 'PUT', body: '2' }).catch(() => undefined);
+    expect(refused?.ok ?? false).toBe(false);
+    expect(await command.exit).toBe(6);
+    expect(command.stderr).toMatch(/\[STORE_FAILED\]\n$/);
+    expect(existsSync(join(root, '.millrace'))).toBe(false);
+  });
+
+  it('says in its log what was taken out of a stream’s file, and where it is', async () => {
+    const root = await temporaryDirectory();
+    const { url, command } = await serve('--root', root);
+    await fetch(`${url}/a.txt?verb=append`, { method: 'PUT', body: 'acknowledged' });
+    await rm(join(root, 'a.txt'));
+    await mkdir(join(root, 'a.txt'));
+    await writeFile(join(root, 'a.txt/b'), '');
+    await command.kill('SIGTERM');
+    expect(await command.exit).toBe(0);
+    expect(command.stderr).toMatch(/acknowledged bytes were taken out.*a\.txt.*12 bytes.*\.millrace\/lost/);
   });
 
   it('serves a root again as it was left, and a second server is told that it is taken', async () => {

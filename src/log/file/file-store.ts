@@ -1,5 +1,3 @@
-import { accessSync, constants, mkdirSync, realpathSync, statSync } from 'node:fs';
-import { resolve } from 'node:path';
 import { MillraceError } from '../../errors.js';
 import { type Clock, StoreTime, systemClock } from '../clock.js';
 import { Engine } from '../engine.js';
@@ -19,6 +17,7 @@ import { OPEN_FILES_MAX, OpenFiles } from './open-files.js';
 import { tightenPermissions } from './permissions.js';
 import { Places } from './places.js';
 import { recover } from './recovery.js';
+import { prepareRoot } from './root.js';
 
 export interface FileStoreOptions extends StoreLimits {
   /** The directory whose files are the streams. */
@@ -71,7 +70,7 @@ export async function openFileStore(
   const segmentBytes = options.journalSegmentBytes ?? JOURNAL_SEGMENT_BYTES;
   const bytesMax = options.journalBytesMax ?? Math.max(JOURNAL_BYTES_MAX, 2 * segmentBytes);
   checkSizes(options, segmentBytes, bytesMax);
-  const root = prepareRoot(options.root, options.createRoot ?? false);
+  const root = prepareRoot(options.root, { create: options.createRoot ?? false });
   const layout = new Layout(root);
   const lock = lockRoot(layout.lock, root);
   const files = new OpenFiles(fs, positive('openFilesMax', options.openFilesMax ?? OPEN_FILES_MAX));
@@ -134,31 +133,6 @@ function checkSizes(options: FileStoreOptions, segmentBytes: number, bytesMax: n
       'INVALID_ARGUMENT',
       `appendBytesMax must be at least ${SEGMENT_SLACK_BYTES} bytes less than journalSegmentBytes.`,
     );
-  }
-}
-
-/** The root's real path. */
-function prepareRoot(given: string, create: boolean): string {
-  const root = resolve(given);
-  try {
-    if (create) mkdirSync(root, { recursive: true });
-    if (!statSync(root).isDirectory()) {
-      throw new MillraceError('STORE_UNAVAILABLE', `The root ${root} is not a directory. Choose one that is.`, {
-        root,
-      });
-    }
-    accessSync(root, constants.R_OK | constants.W_OK | constants.X_OK);
-    return realpathSync.native(root);
-  } catch (error) {
-    if (codeOf(error) === 'ENOENT') {
-      throw new MillraceError(
-        'STORE_UNAVAILABLE',
-        `The root ${root} does not exist. Create the directory, or let the server create it.`,
-        { root },
-        { cause: error },
-      );
-    }
-    throw diskError(error, `The root ${root} cannot be used`);
   }
 }
 

@@ -14,6 +14,8 @@ export class Layout {
   readonly expiring: string;
   /** Acknowledged bytes that others took out of their stream's file. */
   readonly lost: string;
+  /** Damaged journals, and the streams that the damage touched. */
+  readonly setAside: string;
   /** Beside Millrace's own directory, so that who removes that one does not remove the lock. */
   readonly lock: string;
   /** Streams of the server itself, its keys among them. */
@@ -28,6 +30,7 @@ export class Layout {
     this.overflow = join(this.own, 'overflow');
     this.expiring = join(this.own, 'expiring');
     this.lost = join(this.own, 'lost');
+    this.setAside = join(this.own, 'set-aside');
     this.lock = join(root, `${OWN_DIRECTORY}.lock`);
     this.serverStreams = join(root, '__ds');
   }

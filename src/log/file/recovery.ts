@@ -60,28 +60,41 @@ export interface Recovered {
  */
 export async function recover(parts: FileParts, losses: Losses): Promise<Recovered> {
   const { segments, slots, listed, freedLsn, timeMs } = await findSegments(parts.fs, parts.layout);
-  const replay = new Replay(parts);
-  const lsn = readRecords(parts.fs, segments, (found) => replay.apply(found));
-  let streams: Map<string, Stream>;
-  try {
-    await syncSegments(parts, segments);
-    streams = replay.finish();
-    for (const each of replay.lost) await losses.keep(each, each.extents.all);
-  } catch (error) {
-    throw diskError(error, 'The journal cannot be replayed');
-  }
+  let lsn = 0;
+  const replayed = await replayRecords(parts, losses, segments, (each) => {
+    lsn = readRecords(parts.fs, segments, each);
+  });
   // Numbers are never given twice, also where nothing is left of the journal: metadata that was flushed has them, and
   // would take new records for old ones.
   return {
-    streams,
+    streams: replayed.streams,
     start: {
       lsn: Math.max(lsn, freedLsn),
       segment: segments.at(-1)?.header.number ?? 0,
-      timeMs: Math.max(timeMs, replay.timeMs),
+      timeMs: Math.max(timeMs, replayed.timeMs),
       listed,
       slots,
     },
   };
+}
+
+/** Brings streams to where the records say that they are; `feed` gives these, in their order. */
+export async function replayRecords(
+  parts: FileParts,
+  losses: Losses,
+  segments: readonly Segment[],
+  feed: (each: (found: FoundRecord) => void) => void,
+): Promise<{ readonly streams: Map<string, Stream>; readonly timeMs: number }> {
+  const replay = new Replay(parts);
+  try {
+    feed((found) => replay.apply(found));
+    await syncSegments(parts, segments);
+    const streams = replay.finish();
+    for (const each of replay.lost) await losses.keep(each, each.extents.all);
+    return { streams, timeMs: replay.timeMs };
+  } catch (error) {
+    throw diskError(error, 'The journal cannot be replayed');
+  }
 }
 
 /**

@@ -155,7 +155,7 @@ export function grownBytes(size: number, fileBytes: number): number {
  * Whether the file ends where more had been than the records up to `position`. No record is written to a step before
  * all of it is on the disk as zeros, so a part of a step holds nothing else.
  */
-function wasCut(bytes: Buffer, position: number, { fileBytes }: SegmentHeader): boolean {
+export function wasCut(bytes: Buffer, position: number, { fileBytes }: SegmentHeader): boolean {
   const whole = Math.max(grownBytes(bytes.length, fileBytes), SEGMENT_HEADER_BYTES);
   if (whole >= bytes.length) return false;
   const rest = bytes.subarray(Math.max(position, whole));
@@ -164,7 +164,7 @@ function wasCut(bytes: Buffer, position: number, { fileBytes }: SegmentHeader): 
 }
 
 /** Any valid record from a position on that was written when `lsn` was on the disk. */
-function findLaterRecord(
+export function findLaterRecord(
   bytes: Buffer,
   from: number,
   { seed, mark }: SegmentHeader,
@@ -181,7 +181,7 @@ function findLaterRecord(
 }
 
 /** The first bytes of a file. */
-function readPart(fs: FileSystem, path: string, bytes: number): Buffer {
+export function readPart(fs: FileSystem, path: string, bytes: number): Buffer {
   const fd = fs.open(path, O_RDONLY | O_NOFOLLOW);
   try {
     const into = Buffer.allocUnsafeSlow(bytes);
@@ -194,7 +194,7 @@ function readPart(fs: FileSystem, path: string, bytes: number): Buffer {
 function corrupt(path: string, position: number, why: string): MillraceError {
   return new MillraceError(
     'JOURNAL_CORRUPT',
-    `The journal is damaged in ${path} at byte ${position}: ${why}. Nothing was changed. Restore the root from a backup; or, to go on without the appends that only this journal holds, move the files in its directory away and start again.`,
+    `The journal is damaged in ${path} at byte ${position}: ${why}. Nothing was changed. \`millrace check\` says which streams are touched, and puts them aside if asked to, so that all others can be served. A backup may have more.`,
     { file: path, position },
   );
 }
