@@ -266,7 +266,7 @@ describe('configureServer', () => {
   });
 
   it('cuts off a body that does not come, but no appender and no follower', async () => {
-    configureServer(server.server, { idleTimeoutMs: 150 });
+    configureServer(server.server, { idleTimeoutMs: 1000 });
     await server.store.create('foo.txt', {});
     const upload = request({
       host: '127.0.0.1',
@@ -281,13 +281,16 @@ describe('configureServer', () => {
     upload.write('one ');
     const live = collect(await begin(server, 'GET', '/foo.txt?live=raw'));
     const socket = await open(server, '/ws.txt?verb=append');
-    const stuck = await dial(server);
-    const cut = new Promise((resolve) => stuck.once('close', resolve));
-    stuck.on('error', () => {});
-    stuck.write('POST /foo.txt HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf');
-    stuck.resume();
-    await cut;
-    await new Promise((resolve) => setTimeout(resolve, 400));
+    await until(async () => (await server.store.stat('up.txt').catch(() => ({ tail: 0 }))).tail === 4);
+    // Whoever was there before the first of them is idle for twice as long when the second is cut off.
+    for (let times = 0; times < 2; times++) {
+      const stuck = await dial(server);
+      const cut = new Promise((resolve) => stuck.once('close', resolve));
+      stuck.on('error', () => {});
+      stuck.write('POST /foo.txt HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 10\r\n\r\nhalf');
+      stuck.resume();
+      await cut;
+    }
     upload.end('two');
     expect(await uploaded).toBe(204);
     expect(socket.ws.readyState).toBe(socket.ws.OPEN);
