@@ -93,7 +93,6 @@ describe('a disk that is full for a moment', () => {
     const over = fullForAMoment('/s', 1);
     const refused = codeOf(store.append('s', { data: bytes('"refused now"\n') }));
     await over;
-    await sleep(10);
     await store.close();
     expect(await refused).toBe('STORE_CLOSED');
     await open();
