@@ -1,6 +1,7 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import { StoreTime, systemClock } from '../log/clock.js';
 import type { Store, StoreChange, StreamLineage } from '../log/index.js';
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import { Delivery } from './delivery.js';
 import { type Keys, loadKeys } from './keys.js';
 import { DEFAULT_SUBSCRIPTION_LIMITS, type SubscriptionLimits } from './limits.js';
@@ -19,6 +20,9 @@ import { SubscriptionTable, subscriptionNotFound } from './table.js';
 import { signToken } from './tokens.js';
 import { Wakes } from './wakes.js';
 import { checkWebhookUrl } from './webhook-url.js';
+
+/** How many streams are looked up at a time: each may have to be read from the disk. */
+const SLICE_STREAMS = 32;
 
 export interface SubscriptionManagerOptions extends Partial<SubscriptionLimits> {
   readonly store: Store;
@@ -155,18 +159,17 @@ export class SubscriptionManager {
   async addStreams(key: SubscriptionKey, paths: readonly string[]): Promise<void> {
     const subscription = await this.get(key);
     await this.#table.inTurn(subscription, async () => {
-      const links: LinkRecord[] = [];
-      for (const path of new Set(paths)) {
+      const added = [...new Set(paths)].filter((path) => subscription.links.get(path)?.explicit !== true);
+      if (added.some((path) => path === subscription.config.wakeStream)) throw wakesItself();
+      this.#checkLinks(subscription.links.size + added.length);
+      if (added.length === 0) return;
+      const links = await inSlices(added, async (path): Promise<LinkRecord> => {
         const link = subscription.links.get(path);
-        if (link?.explicit === true) continue;
-        if (path === subscription.config.wakeStream) throw wakesItself();
         const acked = link?.acked ?? (await this.#lookUp(key.root + path)).tail;
-        links.push({ path, explicit: true, glob: link?.glob ?? subscription.matches(path), acked });
-      }
-      this.#checkLinks(subscription.links.size + links.length);
-      if (links.length === 0) return;
+        return { path, explicit: true, glob: link?.glob ?? subscription.matches(path), acked };
+      });
       await this.#table.commit(subscription, [{ kind: 'linked', links }]);
-      for (const { path } of links) await this.#refresh(subscription, path);
+      await inSlices(links, ({ path }) => this.#refresh(subscription, path));
       await this.#wakes.wakeIfPending(subscription);
     });
   }
@@ -282,8 +285,9 @@ export class SubscriptionManager {
     const draft = new Subscription({ ...key, ...created, links: [] });
     const links = new Map<string, LinkRecord>();
     const lineages = new Map<string, StreamLineage | undefined>();
-    for (const path of config.streams) {
-      const { tail, lineage } = await this.#lookUp(key.root + path);
+    const found = await inSlices(config.streams, (path) => this.#lookUp(key.root + path));
+    for (const [at, path] of config.streams.entries()) {
+      const { tail = 0, lineage } = found[at] ?? {};
       links.set(path, { path, explicit: true, glob: draft.matches(path), acked: tail });
       lineages.set(path, lineage);
     }
@@ -408,7 +412,7 @@ export class SubscriptionManager {
     // Linked before the append that made it known (section 6.2).
     const links = paths.slice(0, room).map((path) => ({ path, explicit: false, glob: true, acked: 0 }));
     if (links.length > 0) await this.#table.commit(subscription, [{ kind: 'linked', links }]);
-    for (const { path } of links) await this.#refresh(subscription, path);
+    await inSlices(links, ({ path }) => this.#refresh(subscription, path));
   }
 
   /** Looks up the tail of a linked stream. Only forward: what was observed meanwhile is newer. */
@@ -421,9 +425,8 @@ export class SubscriptionManager {
     return tail;
   }
 
-  /** At once: those that nobody has looked at before share a commit. */
   async #refreshAll(subscription: Subscription): Promise<void> {
-    await Promise.all([...subscription.links.keys()].map((path) => this.#refresh(subscription, path)));
+    await inSlices([...subscription.links.keys()], (path) => this.#refresh(subscription, path));
   }
 
   /** The tail of a stream, and whose it is; 0 and nobody's where there is none. */
@@ -465,4 +468,17 @@ function wakesItself(): MillraceError {
 function requireType({ config }: Subscription, type: SubscriptionConfig['type']): void {
   if (config.type === type) return;
   throw new MillraceError('INVALID_REQUEST', `The subscription's type is ${config.type}: this needs ${type}.`);
+}
+
+/**
+ * Does something for each of what may be thousands, a slice at a time, so that others have their turn in between. Those of
+ * a slice at once: what nobody has looked at before then shares a commit.
+ */
+async function inSlices<T, R>(items: readonly T[], look: (item: T) => Promise<R>): Promise<R[]> {
+  const results: R[] = [];
+  for (let at = 0; at < items.length; at += SLICE_STREAMS) {
+    if (at > 0) await turnBudget.take(SLICE_BYTES);
+    results.push(...(await Promise.all(items.slice(at, at + SLICE_STREAMS).map(look))));
+  }
+  return results;
 }

@@ -2,6 +2,7 @@ import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { createMemoryStore, type Store } from '../../src/log/index.js';
+import { SLICE_BYTES, TURN_BYTES_MAX } from '../../src/turn-budget.js';
 import { type Served, serve } from '../conformance/serve.js';
 import { token } from '../token.js';
 import { ask } from './test-server.js';
@@ -511,10 +512,38 @@ describe('the API', () => {
     expect([outside.status, await errorOf(outside)]).toEqual([400, 'INVALID_PATH']);
     expect((await fetch(`${served.url}/__ds/subscriptions/x`, { method: 'PUT', body: '{' })).status).toBe(400);
     expect((await fetch(`${served.url}/__ds/subscriptions/x`, { method: 'PUT', body: '[]' })).status).toBe(400);
+    const deep = `{"type":"pull-wake","streams":${'['.repeat(17)}${']'.repeat(17)}}`;
+    const tooDeep = await fetch(`${served.url}/__ds/subscriptions/x`, { method: 'PUT', body: deep });
+    expect([tooDeep.status, await errorOf(tooDeep)]).toEqual([400, 'INVALID_JSON']);
     expect((await api('x/claim', 'GET')).status).toBe(405);
     expect((await api('x/fly', 'POST', {})).status).toBe(404);
     expect((await fetch(`${served.url}/__ds/other`)).status).toBe(404);
     expect((await api(`${'x'.repeat(300)}`)).status).toBe(400);
+  });
+
+  test('leaves turns to others while it looks up thousands of streams', async () => {
+    let asked = 0;
+    const stat = store.stat.bind(store);
+    store.stat = (path) => {
+      asked++;
+      return stat(path);
+    };
+    let most = 0;
+    let made = false;
+    const watching = (async () => {
+      while (!made) {
+        asked = 0;
+        await new Promise(setImmediate);
+        most = Math.max(most, asked);
+      }
+    })();
+    const streams = Array.from({ length: 5000 }, (_, index) => `s${index}`);
+    const response = await api('many', 'PUT', { type: 'pull-wake', wake_stream: 'wake', streams });
+    made = true;
+    await watching;
+    expect(response.status).toBe(201);
+    expect(most).toBeGreaterThan(0);
+    expect(most).toBeLessThanOrEqual((TURN_BYTES_MAX / SLICE_BYTES + 2) * 32);
   });
 
   test('keeps subscriptions of different stream roots apart', async () => {
