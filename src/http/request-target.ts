@@ -36,8 +36,9 @@ export function requestAuthority(req: IncomingMessage): string | undefined {
   const target = wholeTarget(req);
   const named = target.startsWith('/') ? undefined : WHOLE_URL.exec(target)?.[1];
   if (named !== undefined) return named;
-  const { host } = req.headers;
-  return (host ?? (req.headers[':authority'] as string | undefined)) || undefined;
+  // HTTP/2 has its own field for it, which counts where both are there (RFC 9113, section 8.3.1).
+  const { ':authority': authority, host } = req.headers;
+  return ((authority as string | undefined) ?? host) || undefined;
 }
 
 /** `https://host:port` of this server: as configured, or as the client calls it. */

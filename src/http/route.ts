@@ -46,7 +46,7 @@ export interface SubscriptionRoute extends Target {
   readonly rest: string;
 }
 
-/** `OPTIONS *`: the server as a whole (RFC 9110, section 9.3.7). */
+/** `OPTIONS *`, or of a whole URL without a path: the server as a whole (RFC 9110, section 9.3.7). */
 export interface ServerRoute extends Target {
   readonly kind: 'server';
 }
@@ -57,7 +57,7 @@ export interface ServerRoute extends Target {
  * Errors: `INVALID_REQUEST`, `HOST_UNKNOWN`, `ORIGIN_REFUSED`, `URL_TOO_LONG`, `UNKNOWN_VERB`, `INVALID_PATH`.
  */
 export function routeOf(req: IncomingMessage, context: Pick<HttpContext, 'prefix' | 'limits' | 'originCheck'>): Route {
-  refuseRepeatedFields(req);
+  refuseAmbiguity(req);
   context.originCheck?.check(req);
   return parseRoute(req, context);
 }
@@ -72,7 +72,15 @@ const SINGLE_FIELDS: readonly (string | undefined)[] = Object.assign([], {
   13: 'authorization',
 });
 
-function refuseRepeatedFields({ rawHeaders }: IncomingMessage): void {
+function refuseAmbiguity({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
+  const coding = headers['transfer-encoding'];
+  // Node takes the chunks apart and leaves other codings where they are; HTTP/1.0 has none (RFC 9112, section 6.1).
+  if (coding !== undefined && (coding.toLowerCase() !== 'chunked' || httpVersion === '1.0')) {
+    throw new MillraceError(
+      'INVALID_REQUEST',
+      'The transfer coding is none that is understood here: send chunked with HTTP/1.1, or a Content-Length.',
+    );
+  }
   let seen = 0;
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string;
@@ -101,7 +109,7 @@ function parseRoute(req: IncomingMessage, { prefix, limits }: Pick<HttpContext, 
   const query = mark < 0 ? NO_QUERY : new URLSearchParams(target.slice(mark + 1));
   const method = req.method ?? 'GET';
 
-  if (target === '*' && method === 'OPTIONS') return { method, pathname, query, kind: 'server' };
+  if (method === 'OPTIONS' && (target === '*' || target === '')) return { method, pathname, query, kind: 'server' };
   if (pathname === '/-' || pathname.startsWith('/-/')) {
     return { method, pathname, query, kind: 'millrace', name: pathname.slice(3) };
   }

@@ -12,7 +12,7 @@ let client: ClientHttp2Session;
 
 beforeEach(async () => {
   store = createMemoryStore();
-  handler = createHandler({ store });
+  handler = createHandler({ store, originCheck: { checkHost: true } });
   // Node's compatibility layer: requests and responses look like those of HTTP/1.
   server = createServer(handler.request as (req: unknown, res: unknown) => void);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -31,13 +31,13 @@ interface Answer {
   readonly text: string;
 }
 
-async function ask(method: string, path: string, body?: string): Promise<Answer> {
-  const stream = client.request({ ':method': method, ':path': path }, { endStream: body === undefined });
+async function ask(method: string, path: string, body?: string, headers: IncomingHttpHeaders = {}): Promise<Answer> {
+  const stream = client.request({ ':method': method, ':path': path, ...headers }, { endStream: body === undefined });
   if (body !== undefined) stream.end(body);
-  const headers = new Promise<Answer['headers']>((resolve) => stream.once('response', resolve));
+  const answered = new Promise<Answer['headers']>((resolve) => stream.once('response', resolve));
   const pieces: Buffer[] = [];
   for await (const piece of stream) pieces.push(piece as Buffer);
-  return { headers: await headers, text: Buffer.concat(pieces).toString() };
+  return { headers: await answered, text: Buffer.concat(pieces).toString() };
 }
 
 describe('over HTTP/2', () => {
@@ -51,6 +51,16 @@ describe('over HTTP/2', () => {
     const answer = ask('GET', '/foo.txt?live=raw');
     await store.append('foo.txt', { data: Buffer.from('and now'), close: true });
     expect((await answer).text).toBe('so far and now');
+  });
+
+  it('knows pages of foreign origins, and names that are not its own', async () => {
+    await store.create('foo.txt', {});
+    const statusOf = async (headers: IncomingHttpHeaders) =>
+      (await ask('GET', '/foo.txt', undefined, headers)).headers[':status'];
+    expect(await statusOf({ origin: 'http://localhost:3000' })).toBe(200);
+    expect(await statusOf({ origin: 'https://evil.example' })).toBe(403);
+    expect(await statusOf({ ':authority': 'evil.example' })).toBe(421);
+    expect(await statusOf({ ':authority': 'evil.example', host: 'localhost' })).toBe(421);
   });
 
   it('explains that there are no upgrades', async () => {

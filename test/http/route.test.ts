@@ -48,6 +48,7 @@ describe('a request that may mean two things', () => {
     ['two lengths in one', 'Content-Length: 1, 2'],
     ['a length and chunks', 'Content-Length: 1', 'Transfer-Encoding: chunked'],
     ['chunks that are not the last coding', 'Transfer-Encoding: chunked, gzip'],
+    ['a coding besides chunks', 'Transfer-Encoding: gzip, chunked'],
     ['a space before the colon', 'Content-Length : 1'],
     ['no Host'],
   ])('is refused: %s', async (what, ...lines) => {
@@ -58,11 +59,28 @@ describe('a request that may mean two things', () => {
   });
 });
 
+describe('chunks', () => {
+  it('are none of HTTP/1.0', async () => {
+    const answer = await send('POST /a HTTP/1.0', 'Content-Type: text/plain', 'Transfer-Encoding: chunked');
+    expect(answer).toMatch(/^HTTP\/1.1 400 [\s\S]*INVALID_REQUEST/);
+  });
+
+  it('are so in any case', async () => {
+    const socket = await dial(server);
+    socket.write(
+      'POST /a HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n',
+    );
+    socket.write('1\r\nx\r\n0\r\n\r\n');
+    expect(await drain(socket)).toMatch(/^HTTP\/1.1 204 /);
+  });
+});
+
 describe('OPTIONS', () => {
   it('of * is answered for the server as a whole', async () => {
     const answer = await send('OPTIONS * HTTP/1.1', 'Host: localhost');
     expect(answer).toMatch(/^HTTP\/1.1 204 /);
     expect(answer).toContain('Allow: GET, HEAD, PUT, POST, DELETE, OPTIONS\r\n');
+    expect(await send('OPTIONS http://localhost HTTP/1.1', 'Host: localhost')).toMatch(/^HTTP\/1.1 204 /);
   });
 
   it('of a stream says what can be done with it', async () => {
