@@ -1,10 +1,12 @@
 import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
-import type { AppendSession } from '../log/index.js';
+import type { Appended, AppendSession } from '../log/index.js';
 import { NdjsonReader } from '../wire/ndjson.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
+import { watchAppender } from './appender-watch.js';
 import { checkContentEncoding } from './body.js';
+import { clientAddress } from './client-address.js';
 import type { Exchange, HttpContext, StreamHandler } from './context.js';
 import { requireMethod } from './respond.js';
 import type { StreamRoute } from './route.js';
@@ -38,21 +40,42 @@ function receive(
   return new Promise((resolve, reject) => {
     let { tail: offset, closed } = session.info;
     let over = false;
-    const intake = new AppendIntake(session, context.limits.appendBufferBytes, {
-      onFull: (full) => void (full ? req.pause() : req.resume()),
-      onCommitted(appended) {
+    let full = false;
+    const readOrPause = () => void (full || line.isWaiting ? req.pause() : req.resume());
+    const events = {
+      onFull(now: boolean) {
+        full = now;
+        readOrPause();
+      },
+      onCommitted(appended: Appended) {
         offset = appended.offset;
         closed = appended.closed;
       },
-      onFailed: (error) => stop(error),
+      onFailed: (error: unknown) => stop(error),
+    };
+    const address = clientAddress(req.socket);
+    const intake = new AppendIntake(session, context, events, address);
+    /** For a line that is not whole yet. */
+    const line = context.intake.open({ onFull: readOrPause, onRefused: (error) => stop(error) }, address);
+    const declared = Number(req.headers['content-length'] ?? 0);
+    let received = 0;
+    const unwatch = watchAppender(context.limits, {
+      socket: req.socket,
+      isPaused: () => full || line.isWaiting,
+      isUnfinished: () => received < declared,
+      onGone: (error) => stop(error),
     });
     const take = (data: Uint8Array, frames?: number) => intake.take(data, frames);
     const lines = session.info.json ? new NdjsonReader(context.limits.frameBytesMax, take) : undefined;
 
     const onData = (data: Buffer) => {
+      received += data.length;
       try {
-        if (lines === undefined) intake.take(data);
-        else lines.push(data);
+        if (lines === undefined) return intake.take(data);
+        lines.push(data);
+        const { unfinishedBytes } = lines;
+        if (unfinishedBytes < line.bytes) line.close();
+        line.take(unfinishedBytes - line.bytes);
       } catch (error) {
         stop(error);
       }
@@ -71,6 +94,8 @@ function receive(
     const stop = (error: unknown) => {
       if (over) return;
       over = true;
+      unwatch();
+      line.close();
       req.off('data', onData).off('end', onEnd).off('close', onClose);
       intake
         .finish({ lost: error !== undefined })

@@ -1,5 +1,7 @@
 import { Buffer } from 'node:buffer';
 import type { Appended, AppendSession } from '../log/index.js';
+import type { HttpContext } from './context.js';
+import type { Intake } from './intake-budget.js';
 
 /** Frames are gathered into one append up to this many bytes. */
 const BATCH_BYTES_MAX = 1024 * 1024;
@@ -21,21 +23,36 @@ export interface IntakeEvents {
 export class AppendIntake {
   readonly #session: AppendSession;
   readonly #bufferBytes: number;
+  /** Its bytes go away with their commit, so it is never refused. */
+  readonly #intake: Intake;
   readonly #events: IntakeEvents;
   #pieces: Uint8Array[] = [];
   #gatheredBytes = 0;
   #gatheredFrames = 0;
   #flushQueued = false;
   #uncommittedBytes = 0;
+  /** It has more than its own share; there is no room for anybody. */
+  #overfull = false;
+  #waits = false;
   #full = false;
   #committedFrames = 0;
   #failure: { readonly error: unknown } | undefined;
   #last: Promise<unknown> = Promise.resolve();
 
-  constructor(session: AppendSession, bufferBytes: number, events: IntakeEvents) {
+  constructor(
+    session: AppendSession,
+    { limits, intake }: Pick<HttpContext, 'limits' | 'intake'>,
+    events: IntakeEvents,
+    address?: string,
+  ) {
     this.#session = session;
-    this.#bufferBytes = bufferBytes;
+    this.#bufferBytes = limits.appendBufferBytes;
     this.#events = events;
+    const onFull = (full: boolean) => {
+      this.#waits = full;
+      this.#tell();
+    };
+    this.#intake = intake.open({ onFull }, address);
   }
 
   /** Bytes that were taken and are not durable yet. */
@@ -54,14 +71,21 @@ export class AppendIntake {
     this.#gatheredBytes += data.length;
     this.#gatheredFrames += frames;
     this.#uncommittedBytes += data.length;
-    if (!this.#full && this.#uncommittedBytes > this.#bufferBytes) {
-      this.#full = true;
-      this.#events.onFull(true);
+    this.#intake.take(data.length);
+    if (!this.#overfull && this.#uncommittedBytes > this.#bufferBytes) {
+      this.#overfull = true;
+      this.#tell();
     }
     if (this.#flushQueued) return;
     this.#flushQueued = true;
     // After everything that this socket read brought, before the next read.
     queueMicrotask(() => this.#flush());
+  }
+
+  /** Counts what was received and is looked at before it is taken, until the answer is called. */
+  hold(bytes: number): () => void {
+    this.#intake.take(bytes);
+    return () => this.#intake.give(Math.min(bytes, this.#intake.bytes));
   }
 
   /** Closes the stream after all that was taken. */
@@ -114,10 +138,11 @@ export class AppendIntake {
     if (this.#failure !== undefined) return;
     this.#uncommittedBytes -= bytes;
     this.#committedFrames += frames;
-    if (this.#full && this.#uncommittedBytes <= this.#bufferBytes / 2) {
-      this.#full = false;
-      this.#events.onFull(false);
+    if (this.#overfull && this.#uncommittedBytes <= this.#bufferBytes / 2) {
+      this.#overfull = false;
+      this.#tell();
     }
+    this.#intake.give(bytes);
     this.#events.onCommitted(appended, this.#committedFrames);
   }
 
@@ -125,6 +150,14 @@ export class AppendIntake {
     if (this.#failure !== undefined) return;
     this.#failure = { error };
     this.#pieces = [];
+    this.#intake.close();
     this.#events.onFailed(error);
+  }
+
+  #tell(): void {
+    const full = this.#overfull || this.#waits;
+    if (full === this.#full) return;
+    this.#full = full;
+    this.#events.onFull(full);
   }
 }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 import { isMillraceError, MillraceError } from '../errors.js';
@@ -14,14 +15,19 @@ import type { JsonLines } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
 import { AppendIntake } from './append-intake.js';
 import { acquireSession, sessionEnded, wantsClose } from './append-session.js';
+import { watchAppender } from './appender-watch.js';
+import { clientAddress } from './client-address.js';
 import type { HttpContext } from './context.js';
 import type { Receiving } from './heartbeat.js';
 import { toProblem } from './problem.js';
 import type { StreamRoute } from './route.js';
 import { jsonLinesOf } from './scan-json.js';
 import type { StreamUpgrade } from './upgrade.js';
-import { closeWebSocket, peerCloseCode, whenPeerEnds } from './websocket-close.js';
-import { readRuns } from './websocket-runs.js';
+import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
+import { readFrames } from './websocket-frames.js';
+
+/** RFC 6455's close code, as registered with IANA. */
+const TRY_AGAIN_LATER = 1013;
 
 /** Acknowledgements wait while more than this is queued for a client that does not read them; the last one says it all. */
 const UNREAD_BYTES_MAX = 64 * 1024;
@@ -35,7 +41,7 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
   const { route, context, socket } = exchange;
   const session = await acquireSession(context, route);
   const acknowledges = exchange.protocols.has(APPEND_PROTOCOL);
-  const ws = exchange.accept(acknowledges ? APPEND_PROTOCOL : undefined);
+  const ws = exchange.accept(acknowledges ? { protocol: APPEND_PROTOCOL } : {});
   if (ws === undefined) return session.release();
   if ('setKeepAlive' in socket) {
     (socket as Duplex & { setKeepAlive(on: boolean, ms: number): void }).setKeepAlive(
@@ -79,7 +85,10 @@ class AppendConnection {
   #checking: Promise<void> | undefined;
   #full = false;
   #stopping = false;
-  #ending: Promise<void> | undefined;
+  #ending: Promise<{ readonly error: unknown } | undefined> | undefined;
+  #unwatch = () => {};
+  /** Of its close frame, 1005 where it named none; undefined as long as there is none. */
+  #peerCode: number | undefined;
   /** Nothing more is taken. */
   #over = false;
 
@@ -98,14 +107,15 @@ class AppendConnection {
     this.#route = route;
     this.#acknowledges = acknowledges;
     this.#firstSeq = firstSeq(session, route);
-    this.#intake = new AppendIntake(session, context.limits.appendBufferBytes, {
-      onFull: (full) => {
+    const events = {
+      onFull: (full: boolean) => {
         this.#full = full;
         this.#readOrPause();
       },
-      onCommitted: (appended, frames) => this.#onCommitted(appended, frames),
-      onFailed: (error) => this.#fail(error),
-    });
+      onCommitted: (appended: Appended, frames: number) => this.#onCommitted(appended, frames),
+      onFailed: (error: unknown) => this.#fail(error),
+    };
+    this.#intake = new AppendIntake(session, context, events, clientAddress(socket as Partial<Socket>));
   }
 
   start(): void {
@@ -121,24 +131,24 @@ class AppendConnection {
       });
     }
     this.#ws.on('message', (data: Buffer, isBinary: boolean) => this.#onMessage(data, isBinary));
-    // Small frames come by the thousand. In a JSON stream each has to be looked at by itself.
-    if (!info.json) {
-      const { frameBytesMax } = this.#context.limits;
-      readRuns(this.#ws, this.#socket, frameBytesMax, (data, frames) => this.#onRun(data, frames));
-    }
+    const reading = readFrames(this.#ws, this.#socket, this.#context, {
+      // Small frames come by the thousand. In a JSON stream each has to be looked at by itself.
+      ...(info.json ? {} : { onRun: (data: Uint8Array, frames: number) => this.#onRun(data, frames) }),
+      onClose: (code, answer) => void this.#onPeerCloses(code, answer),
+      onRefused: (error) => this.#fail(error),
+    });
+    this.#unwatch = watchAppender(this.#context.limits, {
+      socket: this.#socket as Receiving,
+      isPaused: () => this.#ws.isPaused || reading.isWaiting,
+      isUnfinished: () => reading.isUnfinished,
+      onGone: (error) => this.#fail(error),
+    });
     // `ws` closes by itself after a frame that is too large or malformed; what came before it is kept.
     this.#ws.on('error', () => {});
     this.#ws.once('close', (code: number) => {
       this.#context.log.debug({ path: info.path, code }, 'an appender is gone');
     });
-    const closes = wantsClose(this.#route);
-    const onEnd = () => {
-      const done = this.#isDone();
-      void this.#end({ close: closes && done, lost: !done });
-    };
-    // Where it does not matter how the client closed, its stream is free as soon as it begins to.
-    if (closes) this.#ws.once('close', onEnd);
-    whenPeerEnds(this.#ws, this.#socket, closes ? () => {} : onEnd);
+    whenPeerEnds(this.#ws, this.#socket, () => void this.#end({ close: false, lost: !this.#isDone() }));
     void this.#session.ended.then((end) => this.#onSessionEnd(end));
     this.#untrack = this.#context.track({
       // It comes back, or is lost: it never said that it was done.
@@ -148,13 +158,25 @@ class AppendConnection {
   }
 
   /**
+   * The client closes. That is answered once all that it sent is committed: whoever sees the answer finds all of it. If
+   * that cannot be, the answer says so.
+   */
+  async #onPeerCloses(code: number | undefined, answer: () => void): Promise<void> {
+    this.#peerCode = code ?? 1005;
+    const done = this.#isDone();
+    const failure = await this.#end({ close: wantsClose(this.#route) && done, lost: !done });
+    if (failure !== undefined && this.#ws.readyState === this.#ws.OPEN) this.#ws.close(closeCodeOf(failure.error));
+    answer();
+  }
+
+  /**
    * Whether the client has closed as one that is done does: with code 1000, or none. The original Go client closes its
    * connection and says nothing, so that is its way. Anything else may be an accident.
    */
   #isDone(): boolean {
-    const code = peerCloseCode(this.#ws);
-    if (code === 1000 || code === 1005) return true;
-    return code === 1006 && !this.#acknowledges && this.#route.verbInHeader && this.#socket.readableEnded;
+    const code = this.#peerCode;
+    if (code !== undefined) return code === 1000 || code === 1005;
+    return !this.#acknowledges && this.#route.verbInHeader && this.#socket.readableEnded;
   }
 
   #onMessage(message: Buffer, isBinary: boolean): void {
@@ -174,7 +196,7 @@ class AppendConnection {
       this.#checkNotClosing();
       const lines = this.#session.info.json && message.length > 0 ? jsonLinesOf(message) : undefined;
       if (lines === undefined) this.#take(message);
-      else if (lines instanceof Promise) this.#checking = this.#takeChecked(lines);
+      else if (lines instanceof Promise) this.#checking = this.#takeChecked(lines, message.length);
       else this.#take(lines.data);
     } catch (error) {
       this.#fail(error);
@@ -189,16 +211,18 @@ class AppendConnection {
   }
 
   /** Takes a large message once it is checked, and then what came meanwhile: no more than the socket had been read. */
-  async #takeChecked(lines: Promise<JsonLines>): Promise<void> {
+  async #takeChecked(lines: Promise<JsonLines>, bytes: number): Promise<void> {
     const waiting: WaitingMessage[] = [];
     this.#waiting = waiting;
     this.#readOrPause();
+    const letGo = this.#intake.hold(bytes);
     try {
       const { data } = await lines;
       if (!this.#over) this.#take(data);
     } catch (error) {
       this.#fail(error);
     }
+    letGo();
     this.#waiting = undefined;
     this.#checking = undefined;
     this.#readOrPause();
@@ -287,26 +311,32 @@ class AppendConnection {
     closeWebSocket(this.#ws, this.#socket, code, reason);
   }
 
-  /** Ends the session, once; what had come is committed first. Closes the stream behind it, if wanted and all is well. */
-  #end(how: End): Promise<void> {
+  /**
+   * Ends the session, once; what had come is committed first. Closes the stream behind it, if wanted and all is well.
+   * Resolves with what failed.
+   */
+  #end(how: End): Promise<{ readonly error: unknown } | undefined> {
     this.#ending ??= this.#finish(how);
     return this.#ending;
   }
 
-  async #finish({ close, lost }: End): Promise<void> {
+  async #finish({ close, lost }: End): Promise<{ readonly error: unknown } | undefined> {
     while (this.#checking !== undefined && !this.#over) await this.#checking;
     // Something of it was refused, perhaps after its client had said goodbye.
     const refused = this.#over;
     if (close && !refused) this.#intake.closeStream();
     this.#over = true;
+    this.#unwatch();
     try {
       await this.#intake.finish({ lost: lost || refused });
+      return undefined;
     } catch (error) {
       // The client hears of it on its way out, if it is still there.
       this.#context.log.warn(
         { err: error, path: this.#session.info.path },
         'not all of what an appender sent was appended',
       );
+      return { error };
     } finally {
       this.#untrack();
     }
@@ -331,6 +361,11 @@ function closeCodeOf(error: unknown): number {
     case 'INVALID_JSON':
     case 'EMPTY_APPEND':
       return AppendCloseCode.invalid;
+    case 'APPENDER_STALLED':
+    case 'REQUEST_TIMEOUT':
+      return AppendCloseCode.stalled;
+    case 'INTAKE_BUSY':
+      return TRY_AGAIN_LATER;
     case 'PRODUCER_FENCED':
       return AppendCloseCode.fenced;
     case 'STREAM_CLOSED':

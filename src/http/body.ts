@@ -2,7 +2,8 @@ import type { IncomingMessage } from 'node:http';
 import { MillraceError } from '../errors.js';
 import { clientAddress } from './client-address.js';
 import type { Exchange } from './context.js';
-import { type Intake, SMALL_BYTES } from './intake-budget.js';
+import type { Intake } from './intake-budget.js';
+import { Pieces } from './pieces.js';
 
 const EMPTY = Buffer.alloc(0);
 
@@ -87,10 +88,7 @@ class GatheredBody {
   readonly #onFailed: (error: MillraceError) => void;
   /** Where the body's length is known it goes to its place at once. */
   readonly #whole: Buffer | undefined;
-  readonly #pieces: Buffer[] = [];
-  /** Small pieces together: each of its own would take more memory than what it holds. */
-  #block = EMPTY;
-  #blockBytes = 0;
+  readonly #pieces = new Pieces();
   #size = 0;
   #over = false;
 
@@ -122,14 +120,14 @@ class GatheredBody {
       return;
     }
     if (this.#whole !== undefined) this.#whole.set(chunk, this.#size);
-    else this.#gather(chunk);
+    else this.#pieces.add(chunk);
     this.#size += chunk.length;
     this.#intake.take(chunk.length);
   }
 
   end(): Buffer {
     this.#over = true;
-    const body = this.#whole ?? Buffer.concat([...this.#pieces, this.#block.subarray(0, this.#blockBytes)], this.#size);
+    const body = this.#whole ?? this.#pieces.join();
     if (body.length === 0) this.#intake.close();
     else intakes.set(body, this.#intake);
     return body;
@@ -137,25 +135,8 @@ class GatheredBody {
 
   drop(): void {
     this.#over = true;
-    this.#pieces.length = 0;
+    this.#pieces.clear();
     this.#intake.close();
-  }
-
-  #gather(chunk: Buffer): void {
-    if (chunk.length > SMALL_BYTES / 4) {
-      if (this.#blockBytes > 0) this.#pieces.push(this.#block.subarray(0, this.#blockBytes));
-      this.#pieces.push(chunk);
-      this.#block = EMPTY;
-      this.#blockBytes = 0;
-      return;
-    }
-    if (this.#blockBytes + chunk.length > this.#block.length) {
-      if (this.#blockBytes > 0) this.#pieces.push(this.#block.subarray(0, this.#blockBytes));
-      this.#block = Buffer.allocUnsafeSlow(this.#size === 0 ? SMALL_BYTES / 4 : SMALL_BYTES);
-      this.#blockBytes = 0;
-    }
-    this.#block.set(chunk, this.#blockBytes);
-    this.#blockBytes += chunk.length;
   }
 
   #fail(error: MillraceError): void {

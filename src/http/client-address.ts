@@ -1,11 +1,9 @@
-import type { Socket } from 'node:net';
-
 /**
  * The address that a connection counts for. Undefined for this machine's own: behind a proxy that runs beside the server
  * everybody comes from there, and nobody shall pay for all. An IPv6 client has a whole network of 64 bits to itself, so it
  * counts as one.
  */
-export function clientAddress({ remoteAddress }: Pick<Socket, 'remoteAddress'>): string | undefined {
+export function clientAddress({ remoteAddress }: { readonly remoteAddress?: string | undefined }): string | undefined {
   if (remoteAddress === undefined) return undefined;
   const address = remoteAddress.startsWith('::ffff:') ? remoteAddress.slice('::ffff:'.length) : remoteAddress;
   if (address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address)) return undefined;

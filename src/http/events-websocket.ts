@@ -34,6 +34,11 @@ export interface EventSocketOptions {
   readonly publishBytesMax?: number;
   /** The largest message from the client in bytes; the socket is closed with 1009 beyond it. */
   readonly messageBytesMax?: number;
+  /**
+   * For who bounds what all sockets together have under way: called with the bytes of each order; what it answers with is
+   * called when that is done.
+   */
+  readonly hold?: (bytes: number) => () => void;
   /** Closes the socket with 1001 when it aborts. */
   readonly signal?: AbortSignal;
 }
@@ -183,7 +188,9 @@ class EventSocket {
   /** One order after the other: one that takes several turns to be read holds up those behind it. */
   #onMessage(data: RawData, isBinary: boolean): void {
     const before = this.#reading;
-    const reading = before === undefined ? this.#read(data, isBinary) : before.then(() => this.#read(data, isBinary));
+    const letGo = this.#options.hold?.((data as Buffer).length);
+    const read = () => this.#read(data, isBinary, letGo);
+    const reading = before === undefined ? read() : before.then(read);
     if (reading === undefined) return;
     this.#reading = reading;
     this.#limitIntake();
@@ -193,17 +200,22 @@ class EventSocket {
     });
   }
 
-  #read(data: RawData, isBinary: boolean): Promise<void> | undefined {
+  #read(data: RawData, isBinary: boolean, letGo = () => {}): Promise<void> | undefined {
     if (isBinary) {
+      letGo();
       this.#answer(failure(invalid('Messages of this protocol are text.')));
       return undefined;
     }
+    const refuse = (error: unknown, ref?: string) => {
+      letGo();
+      this.#answer(failure(error), ref);
+    };
     const begin = ({ ref, order }: ReadOrder) => {
-      if (order instanceof MillraceError) this.#answer(failure(order), ref);
-      else void this.obey(order, ref);
+      if (order instanceof MillraceError) refuse(order, ref);
+      else void this.obey(order, ref).finally(letGo);
     };
     const read = readOrder(data as Buffer);
-    if (read instanceof Promise) return read.then(begin, (error) => this.#answer(failure(error)));
+    if (read instanceof Promise) return read.then(begin, refuse);
     begin(read);
     return undefined;
   }

@@ -1,7 +1,9 @@
+import type { Duplex } from 'node:stream';
 import { isMillraceError, MillraceError } from '../errors.js';
 import { EncodedMessage, type Hub, type Pattern } from '../hub/index.js';
 import type { SseLabel } from '../wire/events.js';
 import { withBody } from './body.js';
+import { clientAddress } from './client-address.js';
 import type { HttpContext, MillraceHandler } from './context.js';
 import { serveEvents } from './events-sse.js';
 import { serveEventSocket } from './events-websocket.js';
@@ -10,6 +12,8 @@ import { scanJson } from './scan-json.js';
 import { SendBudget } from './send-budget.js';
 import { tight } from './tight.js';
 import type { MillraceUpgrade } from './upgrade.js';
+import { closeWebSocket } from './websocket-close.js';
+import { readFrames } from './websocket-frames.js';
 
 /** How many `channel` and `pattern` parameters one URL may have. */
 const CHANNELS_PER_REQUEST_MAX = 64;
@@ -47,10 +51,36 @@ export const eventSocket: MillraceUpgrade = async ({ route, context, socket, acc
   if (ws === undefined) return release();
   const stop = new AbortController();
   const untrack = context.track({ stop: () => stop.abort(), abort: () => ws.terminate() });
-  await serveEventSocket(ws, socket, hub, targets, { ...limitsOf(context), signal: stop.signal });
+  readFrames(ws, socket, context, { onRefused: (error) => closeWebSocket(ws, socket, 1013, error.code) });
+  const { hold, close } = publishIntake(context, socket);
+  await serveEventSocket(ws, socket, hub, targets, { ...limitsOf(context), signal: stop.signal, hold });
+  close();
   untrack();
   release();
 };
+
+/** Counts what a client's publishes have under way; its socket is not read while there is no room for more. */
+function publishIntake({ intake }: HttpContext, socket: Duplex & { readonly remoteAddress?: string }) {
+  const onFull = (full: boolean) => void (full ? socket.pause() : socket.resume());
+  const publishes = intake.open({ onFull }, clientAddress(socket));
+  // Whoever paused it for a reason of its own does not know of this one.
+  socket.on('resume', () => {
+    if (publishes.isWaiting) socket.pause();
+  });
+  let open = true;
+  return {
+    hold(bytes: number) {
+      publishes.take(bytes);
+      return () => {
+        if (open) publishes.give(bytes);
+      };
+    },
+    close() {
+      open = false;
+      publishes.close();
+    },
+  };
+}
 
 /**
  * `POST /-/publish?channel=…`: the body is the message: JSON, or, of any other declared type than JSON and the form

@@ -9,6 +9,9 @@ import type { StreamRoute } from './route.js';
 import type { StreamUpgrade, UpgradeExchange } from './upgrade.js';
 import { closeWebSocket, whenPeerEnds } from './websocket-close.js';
 
+/** Largest message from a follower, of which none is looked at: it must not fill memory with the half of a large one. */
+const FOLLOWER_MESSAGE_BYTES_MAX = 4096;
+
 /**
  * WebSocket, verb FOLLOW, as in httpfstream: with an appender the contents so far, then live until it leaves; without
  * one an ordinary 200 with the contents as the answer to the upgrade request.
@@ -45,7 +48,7 @@ function follow(
   options: Omit<FollowOptions, 'sink'> & { readonly format: Format },
 ): void {
   const { socket, context } = exchange;
-  const ws = exchange.accept();
+  const ws = exchange.accept({ messageBytesMax: FOLLOWER_MESSAGE_BYTES_MAX });
   if (ws === undefined) {
     stream.release();
     return;

@@ -54,6 +54,16 @@ export interface HttpLimits {
   readonly eventsSendBytesMax: number;
   /** Appender sessions at one time: `TOO_MANY_APPENDERS` beyond it. */
   readonly appendersMax: number;
+  /**
+   * How long an appender may stop in the middle of a message, or of a body whose length it told: `APPENDER_STALLED` beyond
+   * it, and its stream is free. Looked at every `heartbeatIntervalMs`.
+   */
+  readonly appenderStallMs: number;
+  /**
+   * How long nothing at all may be heard of an appender, answers to pings included: `APPENDER_STALLED` beyond it. Only
+   * uploads and clients that answer no pings can be so silent.
+   */
+  readonly appenderSilenceMs: number;
   /** Requests of one connection that wait behind another one; while there are as many it is not read on. */
   readonly pipelinedPerConnectionMax: number;
   /** The same of all connections: one that brings more is cut off. */
@@ -83,6 +93,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   eventsMaxLagBytes: 16 * 1024 * 1024,
   eventsSendBytesMax: 64 * 1024 * 1024,
   appendersMax: 10_000,
+  appenderStallMs: 120_000,
+  appenderSilenceMs: 24 * 60 * 60 * 1000,
   pipelinedPerConnectionMax: 64,
   pipelinedMax: 10_000,
   drainMs: 10_000,

@@ -34,6 +34,7 @@ export const statusOf: Partial<Record<ErrorCode, number>> = {
   ORIGIN_REFUSED: 403,
   HOST_UNKNOWN: 421,
   REQUEST_TIMEOUT: 408,
+  APPENDER_STALLED: 408,
   HEADERS_TOO_LARGE: 431,
   UNKNOWN_VERB: 400,
   OFFSET_OUT_OF_RANGE: 400,

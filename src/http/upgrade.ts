@@ -20,8 +20,11 @@ export interface UpgradeExchange<R extends Route = Route> {
   readonly context: HttpContext;
   /** The subprotocols that the client offers. */
   readonly protocols: ReadonlySet<string>;
-  /** Shakes hands, and chooses one of the client's subprotocols. `undefined` where the client is gone. */
-  accept(protocol?: string): WebSocket | undefined;
+  /**
+   * Shakes hands, and chooses one of the client's subprotocols; the socket is closed with 1009 at a larger message than
+   * `messageBytesMax` (default `frameBytesMax`). `undefined` where the client is gone.
+   */
+  accept(options?: { readonly protocol?: string; readonly messageBytesMax?: number }): WebSocket | undefined;
   /** Does not upgrade: the request is answered like any other, and the connection ends after it. */
   respond(): Exchange<R>;
 }
@@ -39,16 +42,23 @@ export function createUpgrade(
   answer: (req: IncomingMessage, res: ServerResponse) => Promise<void>,
 ): (req: IncomingMessage, socket: Duplex, head: Buffer) => void {
   const chosen = new WeakMap<IncomingMessage, string>();
-  const server = new WebSocketServer({
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: context.limits.frameBytesMax,
-    // A frame of an appender may end in the middle of a character: it is bytes, whatever its type says.
-    skipUTF8Validation: true,
-    handleProtocols: (_, req) => chosen.get(req) ?? false,
-    closeTimeout: WS_CLOSE_TIMEOUT_MS,
-  } as ConstructorParameters<typeof WebSocketServer>[0]);
+  const servers = new Map<number, WebSocketServer>();
+  const serverFor = (maxPayload: number) => {
+    let server = servers.get(maxPayload);
+    if (server !== undefined) return server;
+    server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload,
+      // A frame of an appender may end in the middle of a character: it is bytes, whatever its type says.
+      skipUTF8Validation: true,
+      handleProtocols: (_, req) => chosen.get(req) ?? false,
+      closeTimeout: WS_CLOSE_TIMEOUT_MS,
+    } as ConstructorParameters<typeof WebSocketServer>[0]);
+    servers.set(maxPayload, server);
+    return server;
+  };
 
   return (req, socket, head) => {
     // Until somebody takes over nobody else listens, and an unheard error would end the process.
@@ -80,8 +90,9 @@ export function createUpgrade(
         route,
         context,
         protocols: checkHandshake(req),
-        accept(protocol) {
+        accept({ protocol, messageBytesMax = context.limits.frameBytesMax } = {}) {
           if (protocol !== undefined) chosen.set(req, protocol);
+          const server = serverFor(messageBytesMax);
           let accepted: WebSocket | undefined;
           server.handleUpgrade(req, socket, head, (ws) => {
             accepted = ws;

@@ -38,14 +38,6 @@ export function whenPeerEnds(ws: WebSocket, socket: Duplex, onEnd: () => void): 
   ws.once('close', tell);
 }
 
-/**
- * How the peer has closed, as soon as it has: the code of its close frame, 1005 for a frame without one, 1006 where none
- * came (RFC 6455, section 7.4.1). `ws` itself says it only when the connection is gone.
- */
-export function peerCloseCode(ws: WebSocket): number {
-  return (ws as WebSocket & { readonly _closeCode: number })._closeCode;
-}
-
 function cutAfter(ws: WebSocket, ms: number): void {
   const timer = setTimeout(() => ws.terminate(), ms);
   ws.once('close', () => clearTimeout(timer));

@@ -54,7 +54,7 @@ export interface CloseStream {
 
 export type ServerMessage = Welcome | Ack | AppendFailure;
 
-/** Close codes of appender sockets, beside RFC 6455's own (1000, 1001, 1009, 1011). */
+/** Close codes of appender sockets, beside RFC 6455's own (1000, 1001, 1009, 1011, 1013). */
 export const AppendCloseCode = {
   /** The client sent what is not part of the subprotocol, or no JSON to a JSON stream. */
   invalid: 4400,
@@ -62,6 +62,8 @@ export const AppendCloseCode = {
   fenced: 4403,
   /** The stream was deleted. */
   deleted: 4404,
+  /** Nothing came for too long, in the middle of a message or at all. */
+  stalled: 4408,
   /** The stream was closed. */
   closed: 4409,
   /** The store failed; `error` says how. */

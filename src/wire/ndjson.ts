@@ -29,6 +29,11 @@ export class NdjsonReader {
     this.#take = take;
   }
 
+  /** The memory that an unfinished line takes. */
+  get unfinishedBytes(): number {
+    return this.#rest.length;
+  }
+
   /**
    * Takes a piece. Errors, after the lines before were handed out: `INVALID_JSON`, `BODY_TOO_LARGE`, with the line's
    * number in `details.line`.

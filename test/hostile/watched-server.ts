@@ -160,13 +160,21 @@ export class Witness {
   }
 }
 
-/** A plain connection that says nothing by itself, and survives whatever the server does to it. */
+/** A plain connection that says nothing by itself, reads what comes, and survives whatever the server does to it. */
 export function hostileSocket(port: number, host = '127.0.0.1'): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket = connect(port, host, () => resolve(socket));
+    socket.once('data', (data: Buffer) => statuses.set(socket, data.toString('latin1', 9, 12)));
     socket.once('error', reject);
     socket.on('error', () => {});
   });
+}
+
+const statuses = new WeakMap<Socket, string>();
+
+/** The statuses that they were answered with first, each once; who was not answered is left out. */
+export function statusesOf(sockets: readonly Socket[]): string[] {
+  return [...new Set(sockets.flatMap((socket) => statuses.get(socket) ?? []))].sort();
 }
 
 /**

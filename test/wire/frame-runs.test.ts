@@ -45,6 +45,9 @@ function split(
       result.order.push('run');
       result.frames += frames;
     },
+    onClose: (frame) => {
+      result.other = Buffer.concat([result.other, frame]);
+    },
     onOther: (other) => {
       result.other = Buffer.concat([result.other, other]);
       if (result.order.at(-1) !== 'other') result.order.push('other');
@@ -145,6 +148,7 @@ describe('runs of frames', () => {
               seen.push(...members);
               joined += count;
             },
+            onClose: () => {},
             onOther: (bytes) => {
               other = Buffer.concat([other, bytes]);
               for (let parsed = parse(other); parsed !== undefined; parsed = parse(other)) {
@@ -184,3 +188,61 @@ function parse(bytes: Buffer): { payload: Buffer; end: number } | undefined {
   const payload = Buffer.from(bytes.subarray(at + 4, end).map((byte, index) => byte ^ (mask[index % 4] as number)));
   return { payload, end };
 }
+
+describe('what is known of frames that are passed on', () => {
+  const watch = (takesRuns = true) => {
+    const seen = { other: Buffer.alloc(0), closes: [] as (number | undefined)[] };
+    const runs = new FrameRuns(PAYLOAD_BYTES_MAX, {
+      ...(takesRuns ? { onRun: () => {} } : {}),
+      onOther: (bytes) => {
+        seen.other = Buffer.concat([seen.other, bytes]);
+      },
+      onClose: (_, code) => seen.closes.push(code),
+    });
+    return { runs, seen, take: (bytes: Buffer) => runs.take(Buffer.from(bytes)) };
+  };
+  const unfinished = ({ unfinishedBytes, expectedBytes, isUnfinished }: FrameRuns) => [
+    unfinishedBytes,
+    expectedBytes,
+    isUnfinished,
+  ];
+
+  it('how much of a message is here', () => {
+    const { runs, take } = watch();
+    const frame = bytesOf({ opcode: BINARY, payload: Buffer.alloc(1000) });
+    expect(unfinished(runs)).toEqual([0, 0, false]);
+    take(frame.subarray(0, 3));
+    expect(unfinished(runs)).toEqual([0, 0, true]);
+    take(frame.subarray(3, 108));
+    expect(unfinished(runs)).toEqual([100, 1000, true]);
+    take(frame.subarray(108));
+    expect(unfinished(runs)).toEqual([0, 0, false]);
+  });
+
+  it('over all frames of a message, with pings between them', () => {
+    const { runs, take } = watch(false);
+    take(bytesOf({ opcode: TEXT, payload: Buffer.alloc(200), final: false }));
+    expect(unfinished(runs)).toEqual([200, 200, true]);
+    take(bytesOf({ opcode: PING, payload: Buffer.alloc(9) }));
+    take(bytesOf({ opcode: CONTINUATION, payload: Buffer.alloc(300), final: false }));
+    expect(unfinished(runs)).toEqual([500, 500, true]);
+    take(bytesOf({ opcode: CONTINUATION, payload: Buffer.alloc(1) }));
+    expect(unfinished(runs)).toEqual([0, 0, false]);
+  });
+
+  it('where the close begins: it is kept back, whole, with its code', () => {
+    for (const [payload, code] of [
+      [Buffer.from([3, 232]), 1000],
+      [Buffer.from([15, 160, 0x62, 0x79, 0x65]), 4000],
+      [Buffer.alloc(0), undefined],
+    ] as const) {
+      for (const size of [1, 2, 5, 1000]) {
+        const { seen, take } = watch();
+        const before = bytesOf({ opcode: TEXT, payload: Buffer.from('before') });
+        const bytes = Buffer.concat([before, bytesOf({ opcode: CLOSE, payload }), bytesOf(binary('after'))]);
+        for (let at = 0; at < bytes.length; at += size) take(bytes.subarray(at, at + size));
+        expect([seen.closes, seen.other.equals(before)]).toEqual([[code], true]);
+      }
+    }
+  });
+});
