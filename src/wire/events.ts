@@ -109,8 +109,8 @@ export class EventText {
         const byte = body[at] as number;
         if (byte !== NEWLINE && byte !== CARRIAGE_RETURN) out[size++] = byte;
         else if (!this.#isSecondOfPair(at)) {
-          out.set(NEXT_LINE, size);
-          size += NEXT_LINE.length;
+          // Not `set`: a call for seven bytes is ten times as slow, and a message may be all line breaks.
+          for (let letter = 0; letter < NEXT_LINE.length; letter++) out[size++] = NEXT_LINE[letter] as number;
         }
       }
       return size;

@@ -94,6 +94,33 @@ describe('GET /-/events', () => {
     expect(await events.next()).toMatch(/^id: \S+\nevent: %67ap\ndata: 2$/);
   });
 
+  it('keeps the text of JSON: numbers of any length, in both ways and from a broker', async () => {
+    const text = '{"id":3791411052119578828,"price":1.10,"far":1e400}';
+    const driver = new FakeDriver();
+    for (const hub of [createHub('memory:?history=10'), createHub(), createHub(driver)]) {
+      const { server } = await serveHub(hub);
+      const events = await Events.open(server, '/-/events?channel=a');
+      const client = await open(server, '/-/events?channel=a');
+      await client.nextJson();
+      const isBroker = hub.abilities?.replay === false && hub.abilities.maxMessageBytes === 1000;
+      if (isBroker) driver.receive('a', text);
+      else await ask(server, 'POST', '/-/publish?channel=a', { body: text });
+      const first = await events.next();
+      expect(first.split('data: ')[1]).toBe(text);
+      await until(() => client.messages.length === 2);
+      expect(client.messages[1]?.data.toString()).toContain(`"message":${text}}`);
+      client.ws.send(`{"op":"publish","channels":["a"],"message":${text},"ref":9007199254740993}`);
+      await until(() => client.text.includes('"ref":9007199254740993}'));
+      if (isBroker) expect(driver.published).toEqual([['a', text]]);
+      else expect((await events.next()).split('data: ')[1]).toBe(text);
+      if (hub.abilities?.replay) {
+        const back = await Events.open(server, '/-/events?channel=a', { 'Last-Event-ID': idOf(first) });
+        expect((await back.next()).split('data: ')[1]).toBe(text);
+      }
+      client.ws.terminate();
+    }
+  });
+
   it('sends bytes as lines of text where they are text, else as base64', async () => {
     const { hub, server } = await serveHub();
     const events = await Events.open(server, '/-/events?channel=a');
@@ -600,6 +627,28 @@ describe('in a server of your own', () => {
     await reader?.cancel();
     client.ws.terminate();
     events.response.destroy();
+  });
+
+  it('takes a hub of typed channels', async () => {
+    const hub = createHub<{ chat: { text: string }; 'job/*': number }>();
+    cleanups.push(() => hub.close());
+    const http = createServer((request, response) => void sendEvents(request, response, hub, 'chat')).on(
+      'upgrade',
+      (request, socket, head) => void sendEventsOverWebSocket(request, socket, head, hub, 'chat'),
+    );
+    await new Promise<void>((resolve) => http.listen(0, '127.0.0.1', resolve));
+    cleanups.push(async () => http.closeAllConnections());
+    const own = { port: (http.address() as AddressInfo).port } as TestServer;
+    const server = await serve({ hub });
+    cleanups.push(() => server.close());
+    const readers = [await Events.open(own, '/'), await Events.open(server, '/-/events?channel=chat')];
+    const client = await open(own, '/');
+    expect(await client.nextJson()).toEqual({ op: 'ok' });
+    await hub.publish('chat', { text: 'hi' });
+    for (const reader of readers) expect(await reader.data()).toEqual({ text: 'hi' });
+    expect(await client.nextJson()).toEqual({ op: 'message', channel: 'chat', message: { text: 'hi' } });
+    client.ws.terminate();
+    http.close();
   });
 
   it('answers with a problem where the subscription cannot be', async () => {
