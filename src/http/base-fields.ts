@@ -26,6 +26,7 @@ const EXPOSED: readonly string[] = [
     'Producer-Seq',
     'Producer-Expected-Seq',
     'Producer-Received-Seq',
+    'Retry-After',
     'Stream-Closed',
     'Stream-Cursor',
     'Stream-End',
