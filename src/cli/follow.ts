@@ -1,14 +1,16 @@
 import { Command, Option } from 'commander';
-import { follow } from '../client/index.js';
+import { DEFAULT_FOLLOW_WAIT_MS, follow } from '../client/index.js';
 import { combineSignals } from '../signals.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
-import { jsonOption, notesOfRetries, streamUrl, verboseOption } from './options.js';
+import { jsonOption, notesOfRetries, streamUrl, TIMER_MS_MAX, verboseOption, wholeNumber } from './options.js';
 import { StandardOutput } from './standard-output.js';
 
 interface FollowCommandOptions extends LogOptions {
   readonly live?: boolean;
   readonly offset?: string;
+  /** True where no number was given. */
+  readonly wait?: true | number;
 }
 
 /** `millrace follow URL`: a stream to standard output, byte for byte. */
@@ -18,6 +20,12 @@ export function followCommand(): Command {
     .argument('<url>', 'the stream, like http://localhost:4437/foo.txt', streamUrl)
     .option('--live', 'stay until the stream is closed for good')
     .addOption(new Option('--offset <token>', 'begin here: a token from -v, -1 for the start, now for what is new'))
+    .addOption(
+      new Option(
+        '--wait [seconds]',
+        `wait for a stream that is not there yet (without a number ${DEFAULT_FOLLOW_WAIT_MS / 1000})`,
+      ).argParser(wholeNumber(0, Math.floor(TIMER_MS_MAX / 1000))),
+    )
     .addOption(verboseOption())
     .addOption(jsonOption())
     .action(followToStandardOutput);
@@ -34,6 +42,7 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
     onRetry: notesOfRetries(log),
     signal: ending.signal,
     ...(options.offset === undefined ? {} : { offset: options.offset }),
+    ...(options.wait === undefined ? {} : { wait: options.wait === true || options.wait * 1000 }),
   });
   let bytes = 0;
   try {

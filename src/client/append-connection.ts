@@ -21,7 +21,8 @@ export interface AppendConnection {
   terminate(): void;
 }
 
-interface AppendConnectionEvents {
+/** What happens on an {@link AppendConnection}. */
+export interface AppendConnectionEvents {
   /** All frames up to `seq` are durable, and end at `offset`. */
   onAck(ack: { readonly seq: number; readonly offset: string; readonly closed: boolean }): void;
   /** The connection is over; `error` says why. Nothing follows. */

@@ -1,6 +1,6 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { Welcome } from '../wire/append-protocol.js';
-import { parseOffset } from '../wire/offset.js';
+import { ownerOf, parseOffset } from '../wire/offset.js';
 import { type AppendConnection, connectAppend } from './append-connection.js';
 import {
   type CheckedConnection,
@@ -13,6 +13,7 @@ import { type Deferred, deferred } from './deferred.js';
 import { FrameBuffer, type FrameGatherer } from './frame-buffer.js';
 import { JsonFrames } from './json-frames.js';
 import { isTransient, resumeFailed } from './problem.js';
+import { appendByProtocol } from './protocol-append.js';
 import { ReplayQueue } from './replay-queue.js';
 import { Backoff, checkBytes, wait } from './retry.js';
 
@@ -268,7 +269,15 @@ export class Appender {
       producerOnce: this.#producerOnce ? 'true' : undefined,
       contentType: this.#contentType,
     });
-    const connection = await connectAppend(url, { ...this.#options, signal: this.#ending.signal });
+    const options = { ...this.#options, signal: this.#ending.signal };
+    const connection = await connectAppend(url, options).catch((refusal: unknown) => {
+      // A server that has taken the session once is Millrace.
+      if (this.#json !== undefined) throw refusal;
+      const producer = { id: this.#producerId, epoch };
+      const backoff = this.#backoff;
+      const contentType = this.#contentType;
+      return appendByProtocol(this.#url, { connection: options, backoff, producer, contentType, refusal });
+    });
     if (this.#failure !== undefined) {
       connection.terminate();
       throw this.#failure.error;
@@ -276,7 +285,7 @@ export class Appender {
     this.#backoff.connected();
     const before = this.#queue.bytes;
     try {
-      const { owner } = parseOffset(connection.welcome.offset);
+      const owner = ownerOf(connection.welcome.offset);
       if (this.#owner !== undefined && owner !== this.#owner && this.#bytes > 0) {
         throw new MillraceError(
           'RESUME_FAILED',

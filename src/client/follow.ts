@@ -1,20 +1,21 @@
-import { isMillraceError } from '../errors.js';
-import { formatOffset, OFFSET_NOW, OFFSET_START, parseStartOffset, type StartOffset } from '../wire/offset.js';
+import { isMillraceError, MillraceError } from '../errors.js';
+import { isStartOffset, OFFSET_START, parseStartOffset } from '../wire/offset.js';
 import {
   type CheckedConnection,
   type ConnectionOptions,
   checkConnection,
   parseStreamUrl,
-  withQuery,
 } from './connection-options.js';
-import { followOnce } from './follow-connection.js';
+import { MillraceFollow } from './millrace-follow.js';
 import { isTransient, resumeFailed } from './problem.js';
-import { Backoff, checkBytes, wait } from './retry.js';
+import { ProtocolFollow } from './protocol-follow.js';
+import { askOtherServer, notFoundThere } from './protocol-server.js';
+import { Backoff, checkBytes, checkMs, wait } from './retry.js';
 import { TextPieces } from './text.js';
 
 /** Options of {@link follow}. */
 export interface FollowOptions extends ConnectionOptions {
-  /** Where to begin: a token that a Millrace server or a {@link Follower} gave, `-1` for the start (default), `now` for the tail. */
+  /** Where to begin: a token that the server or a {@link Follower} gave, `-1` for the start (default), `now` for the tail. */
   readonly offset?: string;
   /**
    * When it ends. `false` (default), as in the seed: when the appender leaves, or at the tail where there is no
@@ -27,20 +28,36 @@ export interface FollowOptions extends ConnectionOptions {
    * chunk is given out: what was read before is of the old one.
    */
   readonly onRecreated?: 'fail' | 'restart' | (() => void);
+  /**
+   * Wait for a stream that is not there yet: for {@link DEFAULT_FOLLOW_WAIT_MS}, or for so many milliseconds; then it is
+   * `STREAM_NOT_FOUND` after all. Default `false`.
+   */
+  readonly wait?: boolean | number;
   /** Bytes that may have arrived and not been taken, about; then the server has to wait (default {@link DEFAULT_RECEIVED_BYTES_MAX}). */
   readonly receivedBytesMax?: number;
 }
 
 /** Default of {@link FollowOptions.receivedBytesMax}. */
 export const DEFAULT_RECEIVED_BYTES_MAX = 1024 * 1024;
+/** How long {@link FollowOptions.wait} waits. */
+export const DEFAULT_FOLLOW_WAIT_MS = 300_000;
+
+/** The longest pause between two looks for a stream that is not there yet: so much later, at most, it is seen. */
+const LOOK_DELAY_MAX_MS = 1_000;
+/** The first one; each is twice as long as the one before. */
+const LOOK_DELAY_MIN_MS = 50;
 
 /**
  * Follows a stream: what it has, then what is appended, byte for byte, in chunks as they come. A lost connection is
  * made anew and goes on where it broke off. Nothing is requested before the first chunk is asked for.
  *
+ * Another Durable Streams server than Millrace is read and polled by the means of that protocol: it knows no appenders,
+ * so without `live` its streams end at their tail.
+ *
  * Errors, from the iteration: `STREAM_NOT_FOUND`, `STREAM_GONE`, `INVALID_OFFSET`, `OFFSET_OUT_OF_RANGE`,
- * `OFFSET_OF_ANOTHER_STREAM` (see {@link FollowOptions.onRecreated}), `CONNECTION_FAILED` where the first connection cannot be made, `RESUME_FAILED` when it is lost for good,
- * `UNEXPECTED_RESPONSE`; the reason of an aborted `signal`. At once: `INVALID_ARGUMENT`, `INVALID_OFFSET`.
+ * `OFFSET_OF_ANOTHER_STREAM` (see {@link FollowOptions.onRecreated}), `CONNECTION_FAILED` where the first connection
+ * cannot be made, `RESUME_FAILED` when it is lost for good, `UNEXPECTED_RESPONSE`; the reason of an aborted `signal`. At
+ * once: `INVALID_ARGUMENT`, `INVALID_OFFSET`.
  */
 export function follow(url: string | URL, options: FollowOptions = {}): Follower {
   return new Follower(url, options);
@@ -49,20 +66,20 @@ export function follow(url: string | URL, options: FollowOptions = {}): Follower
 /** One reader of one stream. It can be iterated once, as bytes or as text. */
 export class Follower implements AsyncIterable<Uint8Array> {
   readonly #url: URL;
+  /** Where it was told to begin. */
+  readonly #begin: string;
   readonly #live: boolean;
-  readonly #receivedBytesMax: number;
+  readonly #waitMs: number;
   readonly #options: CheckedConnection;
   readonly #backoff: Backoff;
   readonly #chunks: AsyncGenerator<Uint8Array, void, undefined>;
+  readonly #onRecreated: 'fail' | 'restart' | (() => void);
   /** Ends all that is waited for: by the caller's signal, or because the reader leaves. */
   readonly #ending = new AbortController();
+  #way: MillraceFollow | ProtocolFollow;
   #left = false;
   /** Bytes of an unfinished character: they were taken, and no text has them yet. */
   #heldBytes = 0;
-  #offset: number | typeof OFFSET_NOW = OFFSET_NOW;
-  /** The stream that `#offset` is of, as its tokens name it; undefined before the server has said. */
-  #owner: string | undefined;
-  readonly #onRecreated: 'fail' | 'restart' | (() => void);
   /** The old stream is over, and no chunk of the new one was given out. */
   #restarting = false;
   /** How often it began with a new stream. */
@@ -71,17 +88,21 @@ export class Follower implements AsyncIterable<Uint8Array> {
   constructor(url: string | URL, options: FollowOptions) {
     this.#url = parseStreamUrl(url);
     this.#live = options.live ?? false;
-    this.#receivedBytesMax = checkBytes('receivedBytesMax', options.receivedBytesMax ?? DEFAULT_RECEIVED_BYTES_MAX);
+    this.#waitMs = checkWait(options.wait ?? false);
+    const receivedBytesMax = checkBytes('receivedBytesMax', options.receivedBytesMax ?? DEFAULT_RECEIVED_BYTES_MAX);
     this.#options = checkConnection(options);
     this.#backoff = new Backoff(options);
     this.#onRecreated = options.onRecreated ?? 'fail';
-    this.#moveTo(parseStartOffset(options.offset ?? OFFSET_START));
+    this.#begin = options.offset ?? OFFSET_START;
+    this.#way = isStartOffset(this.#begin)
+      ? new MillraceFollow(this.#url, parseStartOffset(this.#begin), { live: this.#live, receivedBytesMax })
+      : new ProtocolFollow(this.#url, checkToken(this.#begin), this.#live);
     this.#chunks = this.#read();
   }
 
   /** The token of the place after the last chunk that was taken: `follow(url, { offset })` goes on from there. */
   get offset(): string {
-    return this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset - this.#heldBytes, this.#owner);
+    return this.#way.offset(this.#heldBytes);
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, undefined> {
@@ -146,51 +167,65 @@ export class Follower implements AsyncIterable<Uint8Array> {
 
   /** The data of one connection after the other. */
   async *#connections(): AsyncGenerator<Uint8Array, void, undefined> {
-    const { signal } = this.#ending;
+    const options = { ...this.#options, signal: this.#ending.signal };
+    const looks = new Looks(this.#waitMs);
     let opened = false;
+    const onOpen = () => {
+      opened = true;
+      this.#backoff.connected();
+    };
     for (;;) {
       let failure: unknown;
       try {
-        const chunks = followOnce(this.#target(opened), {
-          ...this.#options,
-          signal,
-          receivedBytesMax: this.#receivedBytesMax,
-          offset: this.#offset === OFFSET_NOW ? undefined : this.#offset,
-          onOpen: () => {
-            opened = true;
-            this.#backoff.connected();
-          },
-          onPlace: (start) => this.#moveTo(start),
-        });
-        for await (const chunk of chunks) {
+        for await (const chunk of this.#way.chunks(options, onOpen)) {
           // What is queued already does not count: an aborted follow ends here and now.
-          signal.throwIfAborted();
+          options.signal.throwIfAborted();
           this.#backoff.reset();
           this.#tellOfRestart();
-          this.#offset = (this.#offset as number) + chunk.length;
           yield chunk;
         }
-        signal.throwIfAborted();
+        options.signal.throwIfAborted();
         return;
       } catch (error) {
         failure = error;
       }
-      signal.throwIfAborted();
-      if (this.#restartsAfter(failure)) continue;
-      if (!opened || !isTransient(failure)) throw failure;
-      const delayMs = this.#backoff.next(failure);
-      if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
-      await wait(delayMs, signal);
+      options.signal.throwIfAborted();
+      if (!opened) failure = await this.#otherWay(failure, options);
+      if (failure === undefined || this.#restartsAfter(failure)) continue;
+      const delayMs = opened ? this.#retryDelayMs(failure) : looks.next(failure);
+      if (delayMs === undefined) throw failure;
+      await wait(delayMs, options.signal);
     }
+  }
+
+  /** Takes to the other way where the server is not Millrace; else answers what has failed. */
+  async #otherWay(refusal: unknown, options: CheckedConnection): Promise<unknown> {
+    if (this.#way instanceof ProtocolFollow) return refusal;
+    try {
+      const found = await askOtherServer(this.#url, options, refusal);
+      if (found === undefined) return notFoundThere(this.#url);
+    } catch (error) {
+      return error;
+    }
+    this.#way = new ProtocolFollow(this.#url, this.#begin, this.#live);
+    return undefined;
+  }
+
+  /** Undefined where it makes no sense to try again. */
+  #retryDelayMs(failure: unknown): number | undefined {
+    if (!isTransient(failure)) return undefined;
+    const delayMs = this.#backoff.next(failure);
+    if (delayMs === undefined) throw resumeFailed(this.#url, this.#backoff.retryMs, failure);
+    return delayMs;
   }
 
   /** Whether what happened means that this stream is over, and that one at its place is to be read from its beginning. */
   #restartsAfter(failure: unknown): boolean {
-    if (this.#onRecreated === 'fail') return false;
+    if (this.#onRecreated === 'fail' || this.#way instanceof ProtocolFollow) return false;
     // Deleted under our eyes: if there is a new one by now, it is what was asked for.
     const deleted = isMillraceError(failure, 'STREAM_NOT_FOUND') && failure.details.closeCode !== undefined;
     if (!deleted && !isMillraceError(failure, 'OFFSET_OF_ANOTHER_STREAM')) return false;
-    this.#moveTo(parseStartOffset(OFFSET_START));
+    this.#way.restart();
     this.#heldBytes = 0;
     this.#restarting = true;
     return true;
@@ -202,17 +237,36 @@ export class Follower implements AsyncIterable<Uint8Array> {
     this.#restarts++;
     if (typeof this.#onRecreated === 'function') this.#onRecreated();
   }
+}
 
-  #moveTo(start: StartOffset): void {
-    this.#offset = start === OFFSET_NOW ? start : start.offset;
-    this.#owner = start === OFFSET_NOW ? undefined : start.owner;
+/** Looks for a stream that is not there yet. */
+class Looks {
+  readonly #waitMs: number;
+  readonly #beganMs = performance.now();
+  #delayMs = LOOK_DELAY_MIN_MS;
+
+  constructor(waitMs: number) {
+    this.#waitMs = waitMs;
   }
 
-  #target(resume: boolean): URL {
-    const offset = this.#offset === OFFSET_NOW ? OFFSET_NOW : formatOffset(this.#offset, this.#owner);
-    const query = { live: 'ws', offset };
-    if (this.#live) return withQuery(this.#url, query);
-    // With `resume` the server waits for an appender that is on its way back as well.
-    return withQuery(this.#url, { ...query, verb: 'follow', resume: resume ? 'true' : undefined });
+  /** Milliseconds until the next look, or undefined where there is nothing to wait for any more. */
+  next(failure: unknown): number | undefined {
+    const leftMs = this.#waitMs - (performance.now() - this.#beganMs);
+    if (leftMs <= 0 || !isMillraceError(failure, 'STREAM_NOT_FOUND')) return undefined;
+    const delayMs = Math.min(this.#delayMs, leftMs);
+    this.#delayMs = Math.min(2 * this.#delayMs, LOOK_DELAY_MAX_MS);
+    return delayMs;
   }
+}
+
+/** What no server can have given (Durable Streams, section 8). Errors: `INVALID_OFFSET`. */
+function checkToken(offset: string): string {
+  if (/^[^\s,&=?/]{1,256}$/.test(offset)) return offset;
+  throw new MillraceError('INVALID_OFFSET', 'The offset is no token that a server gives out: give one as it came.');
+}
+
+/** Errors: `INVALID_ARGUMENT`. */
+function checkWait(given: boolean | number): number {
+  if (typeof given === 'boolean') return given ? DEFAULT_FOLLOW_WAIT_MS : 0;
+  return checkMs('wait', given, 0);
 }

@@ -8,7 +8,13 @@ export {
   DEFAULT_UNACKNOWLEDGED_BYTES_MAX,
 } from './appender.js';
 export { type ConnectionOptions, DEFAULT_CONNECT_TIMEOUT_MS, DEFAULT_HEARTBEAT_MS } from './connection-options.js';
-export { DEFAULT_RECEIVED_BYTES_MAX, type Follower, type FollowOptions, follow } from './follow.js';
+export {
+  DEFAULT_FOLLOW_WAIT_MS,
+  DEFAULT_RECEIVED_BYTES_MAX,
+  type Follower,
+  type FollowOptions,
+  follow,
+} from './follow.js';
 export {
   type CreateOptions,
   close,

@@ -80,13 +80,18 @@ export async function create(
       body: typeof data === 'string' ? new TextEncoder().encode(data) : ((data as Uint8Array<ArrayBuffer>) ?? null),
     },
     checkConnection(options),
-    (response) => ({ ...headOf(response), created: response.status === 201 }),
+    (response) => ({ ...readHead(response), created: response.status === 201 }),
   );
 }
 
 /** What is known of a stream. Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`. */
 export async function head(url: string | URL, options: ConnectionOptions = {}): Promise<StreamHead> {
-  return request(parseStreamUrl(url), { method: 'HEAD' }, checkConnection(options), headOf);
+  return headOf(parseStreamUrl(url), checkConnection(options));
+}
+
+/** The same, with options that were checked already. */
+export function headOf(url: URL, options: CheckedConnection): Promise<StreamHead> {
+  return request(url, { method: 'HEAD' }, options, readHead);
 }
 
 /**
@@ -96,7 +101,7 @@ export async function head(url: string | URL, options: ConnectionOptions = {}): 
 export async function read(url: string | URL, options: ReadOptions = {}): Promise<ReadAnswer> {
   const target = withQuery(parseStreamUrl(url), { offset: options.offset ?? '-1' });
   return request(target, { method: 'GET' }, checkConnection(options), async (response) => {
-    const { offset, closed, contentType } = headOf(response);
+    const { offset, closed, contentType } = readHead(response);
     const data = new Uint8Array(await response.arrayBuffer());
     return { data, offset, closed, contentType, upToDate: response.headers.has('stream-up-to-date') };
   });
@@ -126,23 +131,52 @@ export async function explainRefusal(url: URL, options: CheckedConnection): Prom
   return new MillraceError(
     'CONNECTION_FAILED',
     `${url.host} answers, but a WebSocket to it cannot be opened: check what stands between.`,
+    { upgrade: 'refused' },
   );
 }
 
-/** Sends a request, and answers what `use` makes of a response that is no error. Once its header is there, only the signal ends it. */
+/** Sends a request, and answers what `use` makes of a response that is no error. */
 async function request<T>(
   url: URL,
   init: RequestInit,
   options: CheckedConnection,
   use: (response: Response) => T | Promise<T>,
 ): Promise<T> {
+  const { response, release } = await openResponse(url, init, options);
+  try {
+    return await use(response);
+  } catch (error) {
+    throw failureOf(error, url, options);
+  } finally {
+    release();
+  }
+}
+
+/** A response that is no error, whose body has still to come. */
+export interface OpenResponse {
+  readonly response: Response;
+  /** Call it when the body was read, or is not wanted any more. */
+  readonly release: () => void;
+}
+
+/**
+ * Sends a request and waits for the header of its response, `timeoutMs` at most; from there on only the signal ends it.
+ * Errors: `CONNECTION_FAILED`, what the server answers, `UNEXPECTED_RESPONSE`; the signal's reason.
+ */
+export async function openResponse(
+  url: URL,
+  init: RequestInit,
+  options: CheckedConnection,
+  timeoutMs = options.connectTimeoutMs,
+): Promise<OpenResponse> {
   options.signal?.throwIfAborted();
   const own = checkHeaders((init.headers ?? {}) as Record<string, string>);
   const target = withCredentials(url, options.headers);
   const controller = new AbortController();
   const abort = () => controller.abort(options.signal?.reason);
   options.signal?.addEventListener('abort', abort, { once: true });
-  const timer = setTimeout(() => controller.abort(), options.connectTimeoutMs);
+  const timer = setTimeout(() => controller.abort(), timeoutMs);
+  const release = () => options.signal?.removeEventListener('abort', abort);
   const send = (method: string | undefined) =>
     fetch(target.url, {
       ...init,
@@ -153,22 +187,23 @@ async function request<T>(
     });
   try {
     const response = await send(init.method);
-    if (response.ok) {
-      clearTimeout(timer);
-      return await use(response);
-    }
+    if (response.ok) return { response, release };
     let refusal = await refusalOf(response);
     if (init.method === 'HEAD' && needsReason(refusal)) refusal = await reasonOf(refusal, await send('GET'));
     throw errorFromRefusal(refusal, url);
   } catch (error) {
-    options.signal?.throwIfAborted();
-    if (error instanceof MillraceError) throw error;
-    // `fetch` says only that it failed; its cause knows more.
-    throw connectionFailed(url, error instanceof Error ? (error.cause ?? error) : error);
+    release();
+    throw failureOf(error, url, options);
   } finally {
     clearTimeout(timer);
-    options.signal?.removeEventListener('abort', abort);
   }
+}
+
+/** What a request failed with, as our callers know it: `fetch` says only that it failed; its cause knows more. */
+export function failureOf(error: unknown, url: URL, options: CheckedConnection): unknown {
+  if (options.signal?.aborted) return options.signal.reason;
+  if (error instanceof MillraceError) return error;
+  return connectionFailed(url, error instanceof Error ? (error.cause ?? error) : error);
 }
 
 /** The answer to a HEAD has no body. Where the status does not say it all, a GET is refused for the same reason. */
@@ -191,7 +226,7 @@ function isoTime(date: Date): string {
   }
 }
 
-function headOf(response: Response): StreamHead {
+function readHead(response: Response): StreamHead {
   const { headers } = response;
   const ttl = headers.get('stream-ttl');
   const expiresAt = headers.get('stream-expires-at');
@@ -203,7 +238,8 @@ function headOf(response: Response): StreamHead {
   };
 }
 
-function positionOf(response: Response): StreamPosition {
+/** Errors: `UNEXPECTED_RESPONSE` for the answer of a server that knows no streams. */
+export function positionOf(response: Response): StreamPosition {
   const offset = response.headers.get('stream-next-offset');
   if (offset === null) {
     throw new MillraceError(

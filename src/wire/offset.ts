@@ -72,6 +72,27 @@ export function parseOffset(token: string): OffsetToken {
   return { offset, owner };
 }
 
+/** Whether a token has the form of those that Millrace gives out: other servers have their own. */
+export function isOffsetToken(token: string): boolean {
+  if (token === REFERENCE_ZERO) return false;
+  try {
+    parseOffset(token);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Which stream a token says that it is of; undefined where it says none, as those of other servers. */
+export function ownerOf(token: string): string | undefined {
+  return isOffsetToken(token) ? parseOffset(token).owner : undefined;
+}
+
+/** Whether it is such a token, or one of the sentinels. */
+export function isStartOffset(token: string): boolean {
+  return token === OFFSET_START || token === OFFSET_NOW || isOffsetToken(token);
+}
+
 /** Where a reader wants to start: a place, or the tail. Throws `INVALID_OFFSET`. */
 export function parseStartOffset(token: string): StartOffset {
   if (token === OFFSET_START) return ZERO;

@@ -15,7 +15,7 @@ async function contentOf(path: string): Promise<string> {
 async function holds(path: string, bytes: number): Promise<void> {
   for (;;) {
     const head = await fetch(`${server.url}${path}`, { method: 'HEAD' });
-    if (Number(head.headers.get('stream-next-offset')) >= bytes) return;
+    if (Number.parseInt(head.headers.get('stream-next-offset') ?? '', 10) >= bytes) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

@@ -30,6 +30,17 @@ describe('millrace follow', () => {
     expect(command.stdout.toString()).toBe('one two');
   });
 
+  it('waits with --wait for a stream that is not there yet', async () => {
+    const command = millrace('follow', '--wait', '--live', `${server.url}/late.txt`);
+    const impatient = millrace('follow', '--wait', '0', `${server.url}/none.txt`);
+    expect(await impatient.exit).toBe(3);
+    await append(`${server.url}/late.txt`, 'there', { closeStream: true });
+    expect(await command.exit).toBe(0);
+    expect(command.stdout.toString()).toBe('there');
+    const wrong = millrace('follow', `${server.url}/a.txt`, '--wait', 'x');
+    expect(await wrong.exit).toBe(2);
+  });
+
   it('goes on from the offset that -v printed', async () => {
     await append(`${server.url}/a.txt`, 'one ');
     const first = millrace('follow', '-v', `${server.url}/a.txt`);

@@ -286,7 +286,7 @@ describe('millrace', () => {
 async function holds(url: string, bytes: number): Promise<void> {
   for (;;) {
     const head = await fetch(url, { method: 'HEAD' });
-    if (Number(head.headers.get('stream-next-offset')) >= bytes) return;
+    if (Number.parseInt(head.headers.get('stream-next-offset') ?? '', 10) >= bytes) return;
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
 }

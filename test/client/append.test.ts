@@ -480,15 +480,17 @@ describe.each(Object.entries(stores))('an appender whose connection breaks, %s',
   });
 
   it('says so when the stream was made anew, also by another appender of the same name', async () => {
-    const { store } = server;
+    const { store, port } = server;
     const stream = await openAppend(`${server.url}/a.txt`, { ...quick, producerId: 'p' });
     const writer = stream.getWriter();
     await writer.write('acknowledged');
     while (!stream.offset.startsWith('0000000000000012')) await new Promise((resolve) => setImmediate(resolve));
-    server.cut();
+    // Gone meanwhile, so that it does not come back before the stream is another one.
+    await server.kill();
     await store.delete('a.txt');
     await store.create('a.txt');
     await store.append('a.txt', { data: Buffer.from('others'), producer: { id: 'p', epoch: 0, seq: 0 } });
+    server = await startStreamServer({ port, store });
     await expect(writer.closed).rejects.toMatchObject({ code: 'RESUME_FAILED' });
     expect(await contentOf('/a.txt')).toBe('others');
   });

@@ -74,10 +74,43 @@ describe('follow', () => {
     await chunks.return?.(undefined);
   });
 
-  it('refuses an offset that no server gave, at once', () => {
-    expect(() => follow(`${server.url}/a.txt`, { offset: 'abc' })).toThrow(
-      expect.objectContaining({ code: 'INVALID_OFFSET' }),
+  it.each(['', 'a b', 'a,b', 'a/b', 'x'.repeat(257)])(
+    'refuses an offset that no server can have given, at once: %j',
+    (offset) => {
+      expect(() => follow(`${server.url}/a.txt`, { offset })).toThrow(
+        expect.objectContaining({ code: 'INVALID_OFFSET' }),
+      );
+    },
+  );
+
+  it('refuses an offset of another server', async () => {
+    await append(`${server.url}/a.txt`, 'short');
+    await expect(collect(follow(`${server.url}/a.txt`, { offset: 'abc' }))).rejects.toMatchObject({
+      code: 'INVALID_OFFSET',
+    });
+  });
+
+  it('waits for a stream that is not there yet, if told to, and then says that there is none', async () => {
+    const chunks = follow(`${server.url}/late.txt`, { wait: true }).text();
+    const first = chunks.next();
+    const writer = (await openAppend(`${server.url}/late.txt`)).getWriter();
+    await writer.write('from the first byte');
+    expect((await first).value).toBe('from the first byte');
+    await writer.close();
+    expect((await chunks.next()).done).toBe(true);
+    await expect(collect(follow(`${server.url}/none.txt`, { wait: 120 }))).rejects.toMatchObject({
+      code: 'STREAM_NOT_FOUND',
+    });
+    expect(() => follow(`${server.url}/none.txt`, { wait: -1 })).toThrow(
+      expect.objectContaining({ code: 'INVALID_ARGUMENT' }),
     );
+  });
+
+  it('ends at its signal while it waits for a stream', async () => {
+    const ending = new AbortController();
+    const reading = collect(follow(`${server.url}/none.txt`, { wait: true, signal: ending.signal }));
+    ending.abort(new Error('enough'));
+    await expect(reading).rejects.toThrow('enough');
   });
 
   it('says so when the offset lies beyond the tail', async () => {
