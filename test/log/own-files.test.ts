@@ -147,9 +147,9 @@ describe('a store goes on', () => {
   it('where the list of streams meets a directory that cannot be read: who asks is told so', async () => {
     await open({
       ...nodeFileSystem,
-      readdir: async (path) => {
-        if (path === at('.millrace/overflow')) throw failure('EACCES', path);
-        return nodeFileSystem.readdir(path);
+      opendir: async (path) => {
+        if (path === at('.millrace/overflow')) throw failure('EIO', path);
+        return nodeFileSystem.opendir(path);
       },
     });
     expect(await code(store?.list() as Promise<unknown>)).toBe('STORE_UNAVAILABLE');
