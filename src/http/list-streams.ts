@@ -1,5 +1,6 @@
 import { MillraceError } from '../errors.js';
-import { type ListOptions, type Store, type StreamInfo, type StreamPage, streamUrlPath } from '../log/index.js';
+import { type ListedStream, type ListOptions, type Store, type StreamPage, streamUrlPath } from '../log/index.js';
+import { formatOffset } from '../wire/offset.js';
 import type { MillraceHandler } from './context.js';
 import { requireMethod, sendJson } from './respond.js';
 import { isReserved } from './route.js';
@@ -28,7 +29,7 @@ export const listStreams: MillraceHandler = async (exchange) => {
 /** A page of what clients may know of: it is full of such as long as there are, and none of the others ends it. */
 async function listPublic(store: Store, options: ListOptions): Promise<StreamPage> {
   const { limit = STREAMS_PER_PAGE_DEFAULT } = options;
-  const streams: StreamInfo[] = [];
+  const streams: ListedStream[] = [];
   let { after = '' } = options;
   for (;;) {
     const page = await store.list({ ...options, after, limit: limit - streams.length });
@@ -47,12 +48,13 @@ function parseLimit(text: string): number {
   return limit;
 }
 
-function describe(info: StreamInfo, prefix: string): object {
+function describe(info: ListedStream, prefix: string): object {
   return {
     path: info.path,
     url: prefix + streamUrlPath(info.path),
     contentType: info.contentType,
     bytes: info.tail,
+    nextOffset: formatOffset(info.tail, info.id),
     closed: info.closed,
     appender: info.appender,
     createdAt: new Date(info.createdAtMs).toISOString(),

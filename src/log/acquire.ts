@@ -1,8 +1,8 @@
 import { MillraceError } from '../errors.js';
 import { appenderActive, appendFromSession, checkNumbering, noteUse, setProducerState } from './append.js';
-import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { create } from './create.js';
+import { Operation } from './operation.js';
 import { checkStreamPath } from './path.js';
 import { forgotten, type KnownProducer } from './producers.js';
 import { checkFence, streamClosed } from './rules.js';

@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.js';
-import { Operation } from './commit.js';
 import type { Core } from './core.js';
 import { checkSize } from './create.js';
+import { Operation } from './operation.js';
 import { checkStreamPath } from './path.js';
 import { type KnownProducer, PRODUCER_USE_STEP_MS } from './producers.js';
 import { decideAppend } from './rules.js';

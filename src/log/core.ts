@@ -1,11 +1,12 @@
 import { MillraceError } from '../errors.js';
 import { Admission } from './admission.js';
 import { type StoreTime, WALL_CLOCK_SETTLES_MS } from './clock.js';
-import { GroupCommit, Operation, storeFailed } from './commit.js';
+import { GroupCommit, storeFailed } from './commit.js';
 import { ExpirySweep } from './expiry.js';
 import { sourceOf } from './forks.js';
 import type { StoreLimits } from './limits.js';
 import type { Medium } from './medium.js';
+import { Operation } from './operation.js';
 import type { Durability, StoreChange, StoreObserver } from './store.js';
 import type { Stream } from './stream.js';
 import { gone, Streams } from './streams.js';
@@ -88,6 +89,8 @@ export class Core {
   next(path: string): Stream | undefined {
     const stream = this.streams.find(path);
     if (stream === undefined) return undefined;
+    // Before anything else of it is journaled.
+    void this.name(stream);
     // A crash came between the end of its last fork and its own.
     this.#collect(stream);
     if (stream.gone === 'deleted') return undefined;
@@ -118,6 +121,31 @@ export class Core {
     const stream = this.streams.find(path);
     if (stream?.softDeleted) this.#collect(stream);
     return this.streams.visible(path, this.time);
+  }
+
+  /**
+   * Makes a stream's id durable, where it is not: nobody is to be told it before. Where that cannot be done (the disk is
+   * full, the store failed) the stream can be read all the same, and the next who asks tries again. Never rejects.
+   */
+  name(stream: Stream): Promise<void> | undefined {
+    if (stream.isNamed || this.failure !== undefined) return undefined;
+    stream.naming ??= this.#name(stream);
+    return stream.naming;
+  }
+
+  async #name(stream: Stream): Promise<void> {
+    const naming = new Operation('name', stream);
+    naming.snapshot = stream.snapshot();
+    naming.onCommitted = () => {
+      stream.isNamed = true;
+    };
+    try {
+      await this.commits.commit(naming);
+    } catch {
+      // Whoever writes hears of it by what is written.
+    } finally {
+      stream.naming = undefined;
+    }
   }
 
   /** Notes that somebody reads or follows. The journal hears of it now and then, and does not sync for it. */

@@ -1,19 +1,17 @@
-import { randomBytes } from 'node:crypto';
 import { MillraceError } from '../errors.js';
-import { Operation } from './commit.js';
 import { contentTypeOf, JSON_TYPE, mediaType } from './content-type.js';
 import type { Core } from './core.js';
 import { forkDepth, forkSource, resolveForkPoint, sourceOf } from './forks.js';
+import { Operation } from './operation.js';
 import { checkStreamPath } from './path.js';
 import { checkContentType } from './rules.js';
 import type { Created, CreateOptions } from './store.js';
 import type { Stream, StreamIdentity } from './stream.js';
+import { newStreamId } from './stream-id.js';
 import { gone } from './streams.js';
 
 const EMPTY = new Uint8Array(0);
 const NEWLINE = 0x0a;
-/** Random bytes of a stream's id. */
-const ID_BYTES = 12;
 
 /** What belongs to the creation of a stream, and is committed with it. Called once it is certain, in the same step. */
 export type WithCreation = (stream: Stream, creation: Operation) => void;
@@ -43,6 +41,8 @@ export async function create(
       source = forkSource(core.streams, options.fork.path, core.time);
       if (options.fork.id !== undefined && source.id !== options.fork.id) throw offsetOfAnotherSource(source.path);
       if (options.contentType !== undefined) checkContentType(source, options.contentType);
+      // The fork will tell of its source's id: it is to be committed first.
+      void core.name(source);
       start = await resolveForkPoint(core.streams, source, options.fork);
       core.checkOpen();
       // The world may have moved on while the point was looked for.
@@ -104,7 +104,7 @@ function identify(
   const inherits = source !== undefined && ttlSeconds === undefined && expiresAtMs === undefined;
   return {
     path,
-    id: randomBytes(ID_BYTES).toString('base64url'),
+    id: newStreamId(),
     contentType: contentType ?? contentTypeOf(path),
     // Only who says so makes a stream of messages: the extension alone speaks for raw bytes.
     json: source?.json ?? (contentType !== undefined && mediaType(contentType) === JSON_TYPE),

@@ -1,6 +1,6 @@
 import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import type { Core } from './core.js';
-import type { ListOptions, StreamInfo, StreamPage } from './store.js';
+import type { ListedStream, ListOptions, StreamPage } from './store.js';
 
 export const LIST_LIMIT_DEFAULT = 1000;
 export const LIST_LIMIT_MAX = 10_000;
@@ -11,7 +11,7 @@ const SLICE_STREAMS = 32;
 export async function list(core: Core, options: ListOptions = {}): Promise<StreamPage> {
   const { prefix = '' } = options;
   const limit = Math.min(Math.max(1, Math.floor(options.limit ?? LIST_LIMIT_DEFAULT)), LIST_LIMIT_MAX);
-  const streams: StreamInfo[] = [];
+  const streams: ListedStream[] = [];
   let after = options.after ?? '';
   for (;;) {
     const paths = await core.medium.list({ prefix, after, limit: limit + 1 });
@@ -20,18 +20,20 @@ export async function list(core: Core, options: ListOptions = {}): Promise<Strea
       after = path;
       const info = infoOf(core, path);
       if (info === undefined) continue;
-      if (streams.length === limit) return { streams, next: (streams[limit - 1] as StreamInfo).path };
+      if (streams.length === limit) return { streams, next: (streams[limit - 1] as ListedStream).path };
       streams.push(info);
     }
     if (paths.length <= limit) return { streams };
   }
 }
 
-function infoOf(core: Core, path: string): StreamInfo | undefined {
+function infoOf(core: Core, path: string): ListedStream | undefined {
   try {
     const stream = core.streams.peek(path);
     if (stream === undefined || !stream.exists || stream.deleted || stream.softDeleted) return undefined;
-    return stream.isExpired(core.time) ? undefined : stream.info();
+    if (stream.isExpired(core.time)) return undefined;
+    const { id, ...info } = stream.info();
+    return stream.isNamed ? { id, ...info } : info;
   } catch {
     // A file that cannot be read now is no stream now; who asks for it by name gets the reason.
     return undefined;

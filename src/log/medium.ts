@@ -1,4 +1,4 @@
-import type { Operation } from './commit.js';
+import type { Operation } from './operation.js';
 import type { Stream, StreamIdentity, StreamSnapshot } from './stream.js';
 
 /**
@@ -74,7 +74,7 @@ export interface StreamStorage {
 }
 
 /** One thing of a batch to be journaled and applied, in order. */
-export type Step = AppendStep | CreateStep | StateStep | DeleteStep | ForgetStep | SessionStep | BarrierStep;
+export type Step = AppendStep | CreateStep | StateStep | DeleteStep | ForgetStep | NameStep | SessionStep | BarrierStep;
 
 /** Consecutive appends of one stream (and marks that hold no bytes: a use). */
 export interface AppendStep {
@@ -120,6 +120,14 @@ export interface ForgetStep {
   readonly kind: 'forget';
   readonly stream: Stream;
   readonly operations: Operation[];
+}
+
+/** What was found without an id, a file put there by hand, has one from here on. */
+export interface NameStep {
+  readonly kind: 'name';
+  readonly stream: Stream;
+  readonly operations: Operation[];
+  readonly snapshot: StreamSnapshot;
 }
 
 /** An appender session begins or ends: a place in the order, and a mark that outlives the server. */

@@ -13,7 +13,11 @@ const NEWLINE = 0x0a;
 export async function read(core: Core, path: string, offset: number, options: ReadOptions): Promise<ReadResult> {
   options.signal?.throwIfAborted();
   checkStreamPath(path);
-  const stream = core.visible(path);
+  let stream = core.visible(path);
+  if (!stream.isNamed) {
+    await core.name(stream);
+    stream = core.visible(path);
+  }
   const { tail } = stream;
   if (!Number.isSafeInteger(offset) || offset < 0 || offset > tail) {
     throw new MillraceError(
@@ -60,18 +64,26 @@ function explain(core: Core, stream: Stream, error: unknown): unknown {
 }
 
 /** `Store.stat`. */
-export function stat(core: Core, path: string): StreamInfo {
+export async function stat(core: Core, path: string): Promise<StreamInfo> {
   checkStreamPath(path);
-  const stream = core.visible(path);
+  let stream = core.visible(path);
+  if (!stream.isNamed) {
+    await core.name(stream);
+    stream = core.visible(path);
+  }
   checkBytes(core, stream, stream.tail, false);
   return stream.info();
 }
 
 /** `Store.subscribe`. */
-export function subscribe(core: Core, path: string): StreamSubscription {
+export async function subscribe(core: Core, path: string): Promise<StreamSubscription> {
   checkStreamPath(path);
   core.checkOpen();
-  const stream = core.visible(path);
+  let stream = core.visible(path);
+  if (!stream.isNamed) {
+    await core.name(stream);
+    stream = core.visible(path);
+  }
   checkBytes(core, stream, stream.tail);
   core.touch(stream);
   stream.subscribers++;

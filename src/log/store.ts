@@ -307,8 +307,14 @@ export interface ListOptions {
   readonly limit?: number;
 }
 
+/** A stream as a listing tells of it. */
+export interface ListedStream extends Omit<StreamInfo, 'id'> {
+  /** Absent for a file put there by hand that nobody has asked for by name: a listing is no reason to give it an id. */
+  readonly id?: string;
+}
+
 export interface StreamPage {
-  readonly streams: readonly StreamInfo[];
+  readonly streams: readonly ListedStream[];
   /** Give it as `after` for the next page; absent on the last one. */
   readonly next?: string;
 }

@@ -73,6 +73,11 @@ export class Stream implements StreamIdentity {
   readonly start: number;
   readonly storage: StreamStorage;
 
+  /** Whether its id is in the journal. That of a file put there by hand is not until somebody asks for the stream. */
+  isNamed = true;
+  /** The commit of its id that is under way. */
+  naming: Promise<void> | undefined;
+
   // Committed.
   exists = false;
   tail: number;

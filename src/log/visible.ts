@@ -1,6 +1,6 @@
 import type { StoreTime } from './clock.js';
-import type { Operation } from './commit.js';
 import type { AppendStep, CreateStep, DeleteStep, Step } from './medium.js';
+import type { Operation } from './operation.js';
 import type { AppenderEnd, StoreChange } from './store.js';
 import type { Stream } from './stream.js';
 

@@ -150,7 +150,7 @@ async function setAside(
     layout,
     guard,
     { segmentBytes: SEGMENT_BYTES, bytesMax: 2 * SEGMENT_BYTES },
-    { nameOf: unused, fileMarkOf: unused },
+    { nameOf: unused, fileMarkOf: unused, printOf: unused },
     { lsn, segment: survey.segment, timeMs, listed: undefined, slots: [] },
     time,
   );

@@ -1,6 +1,7 @@
 import type { Medium, Step } from '../medium.js';
 import { Stream, type StreamIdentity } from '../stream.js';
 import { diskError } from './disk-error.js';
+import type { FileStorage } from './file-storage.js';
 import { codeOf, removeFile } from './file-system.js';
 import { Flush } from './flush.js';
 import { GUARD_INTERVAL_MS, type Guard } from './guard.js';
@@ -24,6 +25,7 @@ export interface FileMediumOptions {
 export const streamNames: StreamNames = {
   nameOf: (stream) => storageOf(stream).name,
   fileMarkOf: (stream) => storageOf(stream).mark,
+  printOf: (stream) => storageOf(stream).print,
 };
 
 /** Streams as files below a root, with one journal. */
@@ -98,7 +100,8 @@ export class FileMedium implements Medium {
       await this.#journal.rotate();
     }
     const synced = await this.#journal.write(steps, () => durable || steps.some(needsSync));
-    if (synced) for (const step of steps) storageOf(step.stream).inJournal = true;
+    // A name says nothing of what becomes of the bytes.
+    if (synced) for (const step of steps) if (step.kind !== 'name') storageOf(step.stream).inJournal = true;
   }
 
   apply(step: Step): Promise<void> | undefined {
@@ -106,11 +109,14 @@ export class FileMedium implements Medium {
     const storage = storageOf(stream);
     switch (step.kind) {
       case 'append':
-        return step.data.length === 0 ? undefined : storage.write(step.offset - stream.start, step.data);
+        if (step.data.length === 0) return undefined;
+        madeOurs(storage);
+        return storage.write(step.offset - stream.start, step.data);
       case 'create':
         this.#makeFile(stream);
         return step.data.length === 0 ? undefined : storage.write(0, step.data);
       case 'state':
+        madeOurs(storage);
         storage.truncate(step.snapshot.tail - stream.start);
         break;
       case 'delete':
@@ -134,6 +140,7 @@ export class FileMedium implements Medium {
         break;
       case 'state':
       case 'delete':
+      case 'name':
       case 'session':
         storage.metadataDirty = true;
         break;
@@ -181,12 +188,13 @@ export class FileMedium implements Medium {
     if (!storage.metadataDirty || storage.file === undefined) return;
     // Its file was changed by others, and who asks next reads what is known from there.
     storage.metadataDirty = false;
-    const { lsn, overflow } = storage;
+    const { lsn, overflow, print } = storage;
     try {
       for (const directory of this.#parts.metadata.writeNow({
         version: 1,
         lsn,
         overflow,
+        file: print,
         stream: stream.snapshot(),
       })) {
         this.#parts.places.dirtyDirectories.add(directory);
@@ -300,6 +308,13 @@ export class FileMedium implements Medium {
 function needsSync(step: Step): boolean {
   if (step.kind !== 'create' && (step.kind !== 'append' || step.data.length === 0)) return false;
   return !storageOf(step.stream).inJournal;
+}
+
+/** From here on the file's size and time say nothing about who put it there. */
+function madeOurs(storage: FileStorage): void {
+  if (storage.print === undefined) return;
+  storage.print = undefined;
+  storage.metadataDirty = true;
 }
 
 function changesMetadata(operation: { producer: unknown; streamSeq: unknown; close: boolean }): boolean {

@@ -1,6 +1,7 @@
 import { MillraceError } from '../../errors.js';
 import type { StreamStorage } from '../medium.js';
 import { diskError } from './disk-error.js';
+import type { FilePrint } from './file-print.js';
 import { codeOf, type FileStat, type FileSystem, readAll, syncFile, writeAll, writeAllLarge } from './file-system.js';
 import type { OpenFile, OpenFiles } from './open-files.js';
 import type { StreamName } from './record.js';
@@ -27,6 +28,8 @@ export class FileStorage implements StreamStorage {
   /** Undefined until the file is made. */
   file: string | undefined;
   overflow = false;
+  /** Of a file put there by hand that the store has not written to. */
+  print: FilePrint | undefined;
   /** Bytes that belong to the stream. */
   size = 0;
   #identity: { readonly dev: number; readonly ino: number } | undefined;

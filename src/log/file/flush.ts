@@ -9,7 +9,7 @@ import type { Journal } from './journal.js';
 import type { Layout } from './layout.js';
 import type { FileParts } from './loading.js';
 import type { Losses } from './losses.js';
-import type { MetadataFiles } from './metadata.js';
+import type { Metadata, MetadataFiles } from './metadata.js';
 import type { Places } from './places.js';
 
 /** How many files are synced at a time. */
@@ -190,7 +190,8 @@ export class Flush {
     await this.#journal.ensureSynced(lsn);
     if (storage.file === undefined) return;
     const { overflow } = storage;
-    const changed = await this.#metadata.write({ version: 1, lsn, overflow, stream: snapshot }, true);
+    const metadata: Metadata = { version: 1, lsn, overflow, file: storage.print, stream: snapshot };
+    const changed = await this.#metadata.write(metadata, true);
     for (const directory of changed) this.#places.dirtyDirectories.add(directory);
     // Deleted while it was written.
     if (storage.file === undefined) this.#metadata.remove(stream.path);

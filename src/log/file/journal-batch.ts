@@ -1,6 +1,7 @@
-import type { Operation } from '../commit.js';
 import type { AppendStep, Step } from '../medium.js';
+import type { Operation } from '../operation.js';
 import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
+import type { FilePrint } from './file-print.js';
 import {
   align,
   encodeRecord,
@@ -25,6 +26,13 @@ export interface StreamNames {
   nameOf(stream: Stream): StreamName;
   /** What tells the stream's file from another one at its path. */
   fileMarkOf(stream: Stream): string | undefined;
+  /** What tells the file that the stream was found in from one that others put in its place. */
+  printOf(stream: Stream): FilePrint | undefined;
+}
+
+/** The body of a `name` record. */
+export interface Naming extends StreamSnapshot {
+  readonly file: FilePrint | undefined;
 }
 
 /** The body of a `delete` record. */
@@ -99,6 +107,11 @@ export function planRecords(
         add(stream, RecordType.delete, stream.tail, undefined, { soft: step.soft, body });
         break;
       }
+      case 'name': {
+        const naming: Naming = { ...step.snapshot, file: names.printOf(stream) };
+        add(stream, RecordType.name, step.snapshot.tail, undefined, { body: toBody(naming) });
+        break;
+      }
       case 'session': {
         const [operation] = step.operations as [Operation];
         add(stream, RecordType.append, step.offset, undefined, {
@@ -158,7 +171,7 @@ function continues(operation: Operation, next: Operation): boolean {
   return operation.producer === undefined || operation.producer.id === next.producer?.id;
 }
 
-function toBody(value: StreamSnapshot | Deletion): Buffer {
+function toBody(value: StreamSnapshot | Naming | Deletion): Buffer {
   return Buffer.from(JSON.stringify(value));
 }
 

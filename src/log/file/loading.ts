@@ -2,15 +2,17 @@ import { createHash } from 'node:crypto';
 import { MillraceError } from '../../errors.js';
 import { contentTypeOf } from '../content-type.js';
 import { Stream, type StreamIdentity, type StreamSnapshot } from '../stream.js';
+import { newStreamId } from '../stream-id.js';
 import { diskError } from './disk-error.js';
+import { type FilePrint, isSameFile, printOf } from './file-print.js';
 import { FileStorage, fileMark } from './file-storage.js';
 import type { FileStat, FileSystem } from './file-system.js';
 import type { Layout } from './layout.js';
-import type { MetadataFiles } from './metadata.js';
+import type { Metadata, MetadataFiles } from './metadata.js';
 import type { OpenFiles } from './open-files.js';
 import type { Places } from './places.js';
 
-/** How many letters an id has that is made from a file. */
+/** How many letters an id had that was made from a file. */
 const FILE_ID_LENGTH = 16;
 const NEWLINE = 0x0a;
 
@@ -33,6 +35,10 @@ export interface FoundStream {
   readonly size: number;
   /** When it was last written to. */
   readonly modifiedAtMs: number;
+  /** Of a file put there by hand. */
+  readonly print: FilePrint | undefined;
+  /** Whether its id is in the metadata; else it is a new one, which nobody knows. */
+  readonly isNamed: boolean;
 }
 
 /**
@@ -44,8 +50,7 @@ export function loadStream(parts: FileParts, path: string): Stream | undefined {
   try {
     found = findStream(parts, path);
     if (found === undefined) return undefined;
-    const stream = restoreStream(parts, { ...found, snapshot: asTheFileIs(parts, found) });
-    return stream;
+    return restoreStream(parts, asTheFileIs(parts, found));
   } catch (error) {
     if (error instanceof MillraceError) throw error;
     throw diskError(error, `The stream ${path} cannot be opened`);
@@ -58,17 +63,25 @@ export function findStream(parts: FileParts, path: string): FoundStream | undefi
   if (metadata?.overflow) {
     const file = parts.layout.overflowOf(path, metadata.stream.id);
     const stat = parts.fs.stat(file);
-    if (stat?.kind === 'file') {
-      return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: true, ...sizeAndTime(stat) };
-    }
+    if (stat?.kind === 'file') return asKnown(metadata, file, stat);
   }
   const stat = parts.places.find(path);
   if (stat === undefined) return undefined;
   const file = parts.layout.fileOf(path);
-  if (metadata === undefined || metadata.overflow) {
-    return { snapshot: byHand(path, stat), lsn: 0, file, overflow: false, ...sizeAndTime(stat) };
-  }
-  return { snapshot: metadata.stream, lsn: metadata.lsn, file, overflow: false, ...sizeAndTime(stat) };
+  if (metadata !== undefined && !metadata.overflow) return asKnown(metadata, file, stat);
+  return {
+    snapshot: byHand(path, stat),
+    lsn: 0,
+    file,
+    overflow: false,
+    ...sizeAndTime(stat),
+    print: printOf(stat),
+    isNamed: false,
+  };
+}
+
+function asKnown({ stream, lsn, overflow, file: print }: Metadata, file: string, stat: FileStat): FoundStream {
+  return { snapshot: stream, lsn, file, overflow, ...sizeAndTime(stat), print, isNamed: true };
 }
 
 function sizeAndTime(stat: FileStat): Pick<FoundStream, 'size' | 'modifiedAtMs'> {
@@ -76,12 +89,15 @@ function sizeAndTime(stat: FileStat): Pick<FoundStream, 'size' | 'modifiedAtMs'>
 }
 
 export function restoreStream(parts: FileParts, found: Omit<FoundStream, 'modifiedAtMs'>): Stream {
-  return Stream.restore(found.snapshot, () => {
+  const stream = Stream.restore(found.snapshot, () => {
     const storage = makeStorage(parts, found.snapshot);
     storage.adopt(found.file, found.overflow, found.size);
     storage.lsn = found.lsn;
+    storage.print = found.print;
     return storage;
   });
+  stream.isNamed = found.isNamed;
+  return stream;
 }
 
 export function makeStorage(parts: FileParts, identity: StreamIdentity): FileStorage {
@@ -97,7 +113,7 @@ export function storageOf(stream: Stream): FileStorage {
 function byHand(path: string, stat: FileStat): StreamSnapshot {
   return {
     path,
-    id: fileId(stat),
+    id: newStreamId(),
     contentType: contentTypeOf(path),
     json: false,
     createdAtMs: Math.floor(stat.birthtimeMs),
@@ -117,27 +133,29 @@ function byHand(path: string, stat: FileStat): StreamSnapshot {
   };
 }
 
-/** The metadata, brought in line with a file that others may have changed since. */
-function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
+/** What is known of a stream, brought in line with a file that others may have changed since. */
+function asTheFileIs(parts: FileParts, found: FoundStream): FoundStream {
   const { snapshot, file, size, modifiedAtMs } = found;
   const start = snapshot.fork?.offset ?? 0;
   const tail = start + size;
-  if (tail === snapshot.tail) return snapshot;
-  if (tail < snapshot.tail) {
+  const stat = found.print === undefined || !found.isNamed ? undefined : parts.fs.stat(file);
+  const isAnother = found.print !== undefined && stat !== undefined && !isSameFile(found.print, stat);
+  if (tail < snapshot.tail || isAnother) {
     // Offsets mean something else now: it is another stream, whose producers have not begun.
-    const stat = parts.fs.stat(file);
-    const id = stat === undefined ? snapshot.id : fileId({ ...stat, ino: stat.ino + size });
-    return {
+    const changed = {
       ...snapshot,
-      id,
+      id: newStreamId(),
       tail,
       modifiedAtMs,
       closed: false,
       closedBy: undefined,
       streamSeq: undefined,
       producers: [],
+      appender: undefined,
     };
+    return { ...found, snapshot: changed, print: stat === undefined ? undefined : printOf(stat), isNamed: false };
   }
+  if (tail === snapshot.tail) return found;
   if (snapshot.json && !endsWithNewline(parts, file, size)) {
     throw new MillraceError(
       'STREAM_FILE_CHANGED',
@@ -145,10 +163,11 @@ function asTheFileIs(parts: FileParts, found: FoundStream): StreamSnapshot {
     );
   }
   // The metadata is not written with each append: the file knows when the last one came.
-  return { ...snapshot, tail, modifiedAtMs };
+  return { ...found, snapshot: { ...snapshot, tail, modifiedAtMs } };
 }
 
-function fileId(stat: { readonly ino: number; readonly birthtimeMs: number }): string {
+/** The id that versions before gave a file put there by hand, when they met it; the journal may know it by that. */
+export function formerFileId(stat: { readonly ino: number; readonly birthtimeMs: number }): string {
   return createHash('sha256').update(fileMark(stat)).digest('base64url').slice(0, FILE_ID_LENGTH);
 }
 

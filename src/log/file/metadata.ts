@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import type { StreamSnapshot } from '../stream.js';
+import type { FilePrint } from './file-print.js';
 import { type FileSystem, makeDirectory, readSmallFile, removeFile, syncFile, writeAll } from './file-system.js';
 import type { Layout } from './layout.js';
 
@@ -12,6 +13,8 @@ export interface Metadata {
   readonly lsn: number;
   /** The stream's file is in the overflow directory. */
   readonly overflow: boolean;
+  /** Of a file put there by hand, as it was when it got its id; undefined once the store has written to it. */
+  readonly file: FilePrint | undefined;
   readonly stream: StreamSnapshot;
 }
 
@@ -100,7 +103,13 @@ export class MetadataFiles {
 function parse(value: Partial<Metadata>): Metadata | undefined {
   const { stream } = value;
   if (value.version !== 1 || typeof value.lsn !== 'number' || stream === undefined) return undefined;
-  return { version: 1, lsn: value.lsn, overflow: value.overflow === true, stream: parseSnapshot(stream) };
+  return {
+    version: 1,
+    lsn: value.lsn,
+    overflow: value.overflow === true,
+    file: value.file,
+    stream: parseSnapshot(stream),
+  };
 }
 
 /** A snapshot as JSON gave it back: what was undefined is absent there. */

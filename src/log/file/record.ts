@@ -32,7 +32,7 @@ export interface SegmentHeader {
   readonly timeMs: number;
 }
 
-export const RecordType = { create: 1, append: 2, state: 3, delete: 4, forget: 5 } as const;
+export const RecordType = { create: 1, append: 2, state: 3, delete: 4, forget: 5, name: 6 } as const;
 export type RecordType = (typeof RecordType)[keyof typeof RecordType];
 
 const FLAG_CLOSE = 1;
@@ -62,7 +62,7 @@ export interface RecordFields {
   readonly streamSeq: string | undefined;
   /** Of an `append` without payload: what became of an appender session. */
   readonly appender: AppenderState | undefined;
-  /** JSON: the stream's snapshot (`create`, `state`), or what is known of its file (`delete`). */
+  /** JSON: the stream's snapshot (`create`, `state`, `name`), or what is known of its file (`delete`). */
   readonly body: Uint8Array | undefined;
 }
 

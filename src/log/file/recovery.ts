@@ -5,11 +5,12 @@ import { type KnownProducer, noteProducer } from '../producers.js';
 import type { ForkLink, Stream, StreamSnapshot } from '../stream.js';
 import { diskError } from './disk-error.js';
 import { Extents } from './extents.js';
+import { isSameFile } from './file-print.js';
 import { fileMark } from './file-storage.js';
 import { codeOf, readAll, removeFile, syncDirectory, syncFile, writeAll } from './file-system.js';
 import type { JournalStart } from './journal.js';
-import type { Deletion } from './journal-batch.js';
-import { type FileParts, type FoundStream, findStream, restoreStream, storageOf } from './loading.js';
+import type { Deletion, Naming } from './journal-batch.js';
+import { type FileParts, type FoundStream, findStream, formerFileId, restoreStream, storageOf } from './loading.js';
 import type { Candidate, Losses } from './losses.js';
 import { parseSnapshot } from './metadata.js';
 import { type JournalRecord, RecordType } from './record.js';
@@ -143,6 +144,10 @@ class Replay {
       this.#create(record, segment);
       return;
     }
+    if (record.type === RecordType.name) {
+      this.#name(record);
+      return;
+    }
     const stream = this.#find(record.path, record.id);
     if (record.type === RecordType.delete && !record.soft) this.#noteDeletion(record);
     if (stream === undefined) {
@@ -238,6 +243,26 @@ class Replay {
     if (state.fork !== undefined && this.#countFork(state.fork, record.lsn, 1)) this.#counted.add(record.id);
   }
 
+  /** A file put there by hand got its id: it has it, unless another one is in its place by now. */
+  #name(record: JournalRecord): void {
+    // Its metadata knows already, or it was said before.
+    if (this.#find(record.path, record.id) !== undefined) return;
+    const naming: Naming = JSON.parse(bodyOf(record));
+    const state = mutable(parseSnapshot(naming));
+    const found = this.#filesAt(record.path);
+    if (found === undefined) return;
+    const { file: print } = naming;
+    const tail = (state.fork?.offset ?? 0) + found.size;
+    this.#byPath.set(record.path, {
+      state: { ...state, tail: Math.max(state.tail, tail) },
+      found: { ...found, print, isNamed: true },
+      includedLsn: 0,
+      lsn: record.lsn,
+      extents: new Extents(),
+      deleted: false,
+    });
+  }
+
   /** Whether it was news to the source. */
   #countFork(fork: ForkLink, lsn: number, by: 1 | -1): boolean {
     const source = this.#find(fork.path, fork.id);
@@ -283,9 +308,19 @@ class Replay {
   }
 
   #findFiles(path: string, id: string): FoundStream | undefined {
+    const found = this.#filesAt(path);
+    if (found === undefined) return undefined;
+    if (found.snapshot.id === id) return found;
+    // Versions before made the id of such a file from the file, and did not write it down.
+    const stat = found.isNamed ? undefined : this.#parts.fs.stat(found.file);
+    if (stat === undefined || formerFileId(stat) !== id) return undefined;
+    return { ...found, snapshot: { ...found.snapshot, id }, print: undefined, isNamed: true };
+  }
+
+  #filesAt(path: string): FoundStream | undefined {
     try {
       const found = findStream(this.#parts, path);
-      if (found?.snapshot.id !== id) return undefined;
+      if (found === undefined) return undefined;
       // Metadata is not written again for bytes alone: without an append in the journal, the file says where it ends.
       const { snapshot, size } = found;
       return { ...found, snapshot: { ...snapshot, tail: (snapshot.fork?.offset ?? 0) + size } };
@@ -358,13 +393,27 @@ class Replay {
       file: layout.fileOf(state.path),
       overflow: false,
       size: 0,
+      print: undefined,
+      isNamed: true,
     };
     const { first } = extents;
+    if (first === undefined && found.print !== undefined) {
+      const stat = fs.stat(found.file);
+      // Others put another file in its place, which has no id yet.
+      if (stat === undefined || !isSameFile(found.print, stat)) return undefined;
+    }
     // Bytes before those in the journal are missing: others cut the file. It is what they made of it.
     if (replayed.found !== undefined && (first ?? state.tail) - start > found.size) return undefined;
     const stream = restoreStream(this.#parts, { ...found, snapshot });
     const storage = storageOf(stream);
     if (replayed.found === undefined) this.#recreate(stream);
+    else if (first === undefined && found.size === state.tail - start) {
+      // Nothing to write and nothing to cut: others may be writing to it.
+      storage.lsn = lsn;
+      storage.metadataDirty = true;
+      return stream;
+    }
+    storage.print = undefined;
     // Not the one for appends: what is written goes to its place, whatever is there.
     const fd = fs.open(storage.file as string, O_WRONLY | O_NOFOLLOW | O_NONBLOCK);
     try {
@@ -411,7 +460,8 @@ class Replay {
 function append(stream: Replayed, record: JournalRecord, segment: Segment): void {
   const { state } = stream;
   const { producer, streamSeq, appender, close, timeMs } = record;
-  addBytes(stream, record, segment);
+  // The marks of a session say nothing of the bytes, to which others may have added since.
+  if (appender === undefined) addBytes(stream, record, segment);
   if (producer !== undefined) {
     const { id, epoch, seq, fence } = producer;
     noteProducer(state.producers, id, { epoch, seq, fence, usedMs: timeMs });
