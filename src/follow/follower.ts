@@ -39,8 +39,8 @@ export interface FollowOptions {
   /** When it is over: at the stream's closure (default), or already when it has no appender. */
   readonly until?: 'closed' | 'appender';
   /**
-   * With `until: 'appender'`: how long to wait for an appender where there is none at first (default 0). Once there was
-   * one, its leaving is the end.
+   * With `until: 'appender'`: how long to wait for an appender where there is none at first, or the one that was there is
+   * lost (default 0). Once there was one, its leaving is the end.
    */
   readonly graceMs?: number;
 }
@@ -66,8 +66,9 @@ export class Follower implements Following {
   readonly #format: Format;
   readonly #sink: Sink;
   readonly #untilAppender: boolean;
-  /** 0 once an appender was seen: from then on it is followed as by everybody else. */
-  #graceMs: number;
+  readonly #graceMs: number;
+  /** From then on an appender that leaves is the end, as for everybody else; one that is lost may come back. */
+  #sawAppender = false;
   readonly #onEnd: () => void;
   /** The next byte to take from the stream. */
   #offset: number;
@@ -249,8 +250,10 @@ export class Follower implements Following {
     else if (state.appender) {
       clearTimeout(this.#grace);
       this.#grace = undefined;
-      this.#graceMs = 0;
-    } else if (this.#graceMs === 0 || this.#graceOver) this.#endOfAppender(state);
+      this.#graceOver = false;
+      this.#sawAppender = true;
+    } else if (this.#graceMs === 0 || this.#graceOver || (this.#sawAppender && state.lastAppender !== 'lost'))
+      this.#endOfAppender(state);
     else this.#grace ??= setTimeout(() => this.#onGraceOver(), this.#graceMs);
     return this.#over;
   }

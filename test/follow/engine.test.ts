@@ -257,6 +257,24 @@ describe('until the appender leaves', () => {
     expect(sink.all.toString()).toBe('one two');
   });
 
+  it('waits for an appender that was lost under its eyes, where it waits at all', async () => {
+    await store.create('a.txt');
+    const first = await store.acquire('a.txt');
+    const sink = new CollectingSink();
+    (await engine.open('a.txt')).follow({ offset: 0, format: raw, sink, until: 'appender', graceMs: 60_000 });
+    await first.release({ lost: true });
+    const second = await store.acquire('a.txt');
+    await second.append(Buffer.from('it came back'));
+    await second.release();
+    expect(await sink.ended).toEqual({ kind: 'appender', lost: false });
+    expect(sink.all.toString()).toBe('it came back');
+    const other = new CollectingSink();
+    const third = await store.acquire('a.txt');
+    (await engine.open('a.txt')).follow({ offset: 'tail', format: raw, sink: other, until: 'appender' });
+    await third.release({ lost: true });
+    expect(await other.ended).toEqual({ kind: 'appender', lost: true });
+  });
+
   it('gives up waiting after the grace', async () => {
     const first = await session('a.txt');
     await first.append(Buffer.from('one'));
