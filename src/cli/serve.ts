@@ -25,6 +25,7 @@ interface ServeOptions extends LogOptions, LimitOptions {
   readonly hostName?: readonly string[];
   readonly webhooksToLoopback?: boolean;
   readonly connectionsMax?: number;
+  readonly connectionsPerAddressMax?: number;
 }
 
 /** The limits that can be set on the command line; all others are for the library. */
@@ -34,6 +35,10 @@ interface LimitOptions {
   readonly readBytesMax?: number;
   readonly followersMax?: number;
   readonly appendersMax?: number;
+  readonly intakeBytesMax?: number;
+  readonly intakeBytesPerAddressMax?: number;
+  readonly appenderStallMs?: number;
+  readonly appenderSilenceMs?: number;
   readonly heartbeatIntervalMs?: number;
   readonly longPollTimeoutMs?: number;
   readonly sseConnectionMs?: number;
@@ -46,6 +51,10 @@ const limitOptions: readonly Option[] = [
   limit('--read-bytes-max <bytes>', 'what a long-poll is answered with at most', 1),
   limit('--followers-max <n>', 'followers at one time', 1),
   limit('--appenders-max <n>', 'appender sessions at one time', 1),
+  limit('--intake-bytes-max <bytes>', 'bytes that are on their way in, of all clients', 1),
+  limit('--intake-bytes-per-address-max <bytes>', 'the same of one address, but of this machine', 1),
+  limit('--appender-stall-ms <ms>', 'how long an appender may stop in the middle of a message', 1, TIMER_MS_MAX),
+  limit('--appender-silence-ms <ms>', 'how long nothing at all may be heard of an appender', 1, TIMER_MS_MAX),
   limit('--heartbeat-interval-ms <ms>', 'how often a live connection gets a sign of life', 1, TIMER_MS_MAX),
   limit('--long-poll-timeout-ms <ms>', 'how long a long-poll waits for data', 1, TIMER_MS_MAX),
   limit('--sse-connection-ms <ms>', 'how long one SSE response of a stream lasts', 1, TIMER_MS_MAX),
@@ -76,7 +85,8 @@ export function serveCommand(): Command {
     .option('--webhooks-to-loopback', 'let webhooks go to http://localhost, for development')
     .addOption(verboseOption())
     .addOption(jsonOption())
-    .addOption(limit('--connections-max <n>', 'connections at one time', 1));
+    .addOption(limit('--connections-max <n>', 'connections at one time', 1))
+    .addOption(limit('--connections-per-address-max <n>', 'connections of one address, but of this machine', 1));
   for (const option of limitOptions) command.addOption(option);
   return command.action(serve);
 }
@@ -107,7 +117,19 @@ async function serve(options: ServeOptions): Promise<void> {
 
 /** Undefined when the process was asked to end before the server was up. */
 async function start(options: ServeOptions, log: Log, signal: AbortSignal): Promise<RunningServer | undefined> {
-  const { root, memory, host, port, hub, publicUrl, origin, hostName, webhooksToLoopback, connectionsMax } = options;
+  const {
+    root,
+    memory,
+    host,
+    port,
+    hub,
+    publicUrl,
+    origin,
+    hostName,
+    webhooksToLoopback,
+    connectionsMax,
+    connectionsPerAddressMax,
+  } = options;
   const config: ServerConfig = {
     host,
     port,
@@ -120,6 +142,7 @@ async function start(options: ServeOptions, log: Log, signal: AbortSignal): Prom
     ...(hostName === undefined ? {} : { hostNames: hostName }),
     ...(webhooksToLoopback === undefined ? {} : { webhooksToLoopback }),
     ...(connectionsMax === undefined ? {} : { connectionsMax }),
+    ...(connectionsPerAddressMax === undefined ? {} : { connectionsPerAddressMax }),
   };
   try {
     return await startServer({ ...config, log, signal });

@@ -21,7 +21,7 @@ export const appendChunked: StreamHandler = async (exchange) => {
   requireMethod(exchange, 'PUT', 'POST');
   const { req, res, route, context, base } = exchange;
   checkContentEncoding(req);
-  const session = await acquireSession(context, route, req.headers['content-type']);
+  const session = await acquireSession(context, route, req.headers, req.headers['content-type']);
   req.setTimeout(0);
   warnOfRequestTimeout(req, context);
   // There are no pings in a request body: TCP has to notice a peer that is gone.
@@ -86,7 +86,7 @@ function receive(
       } catch (error) {
         return stop(error);
       }
-      if (wantsClose(route)) intake.closeStream();
+      if (wantsClose(route, req.headers)) intake.closeStream();
       stop(undefined);
     };
     const onClose = () => stop(new MillraceError('ABORTED', 'The client went away.'));

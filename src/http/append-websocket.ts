@@ -39,7 +39,7 @@ const UNREAD_BYTES_MAX = 64 * 1024;
  */
 export const appendWebSocket: StreamUpgrade = async (exchange) => {
   const { route, context, socket } = exchange;
-  const session = await acquireSession(context, route);
+  const session = await acquireSession(context, route, exchange.req.headers);
   const acknowledges = exchange.protocols.has(APPEND_PROTOCOL);
   const ws = exchange.accept(acknowledges ? { protocol: APPEND_PROTOCOL } : {});
   if (ws === undefined) return session.release();
@@ -52,7 +52,8 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
   // The original Go client never reads. Anything that we send it would turn the close of its socket into a reset, and
   // a reset throws away what it had still to send.
   if (acknowledges || !route.verbInHeader) context.heartbeat.watchAppender(ws, socket as Receiving);
-  new AppendConnection(ws, socket, session, context, route, acknowledges).start();
+  const closes = wantsClose(route, exchange.req.headers);
+  new AppendConnection(ws, socket, session, context, route, acknowledges, closes).start();
 };
 
 interface WaitingMessage {
@@ -73,6 +74,7 @@ class AppendConnection {
   readonly #context: HttpContext;
   readonly #route: StreamRoute;
   readonly #acknowledges: boolean;
+  readonly #closes: boolean;
   readonly #intake: AppendIntake;
   /** The number of this connection's first frame. */
   readonly #firstSeq: number;
@@ -99,6 +101,7 @@ class AppendConnection {
     context: HttpContext,
     route: StreamRoute,
     acknowledges: boolean,
+    closes: boolean,
   ) {
     this.#ws = ws;
     this.#socket = socket;
@@ -106,6 +109,7 @@ class AppendConnection {
     this.#context = context;
     this.#route = route;
     this.#acknowledges = acknowledges;
+    this.#closes = closes;
     this.#firstSeq = firstSeq(session, route);
     const events = {
       onFull: (full: boolean) => {
@@ -164,7 +168,7 @@ class AppendConnection {
   async #onPeerCloses(code: number | undefined, answer: () => void): Promise<void> {
     this.#peerCode = code ?? 1005;
     const done = this.#isDone();
-    const failure = await this.#end({ close: wantsClose(this.#route) && done, lost: !done });
+    const failure = await this.#end({ close: this.#closes && done, lost: !done });
     if (failure !== undefined && this.#ws.readyState === this.#ws.OPEN) this.#ws.close(closeCodeOf(failure.error));
     answer();
   }

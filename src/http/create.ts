@@ -44,7 +44,7 @@ export const create: StreamHandler = async (exchange) => {
 };
 
 /** The stream that a URL path below our prefix names. Errors: `OFFSET_OF_ANOTHER_STREAM`, `INVALID_PATH`. */
-async function forkPoint(fork: ForkHeaders, { prefix, store }: HttpContext): Promise<ForkPoint> {
+export async function forkPoint(fork: ForkHeaders, { prefix, store }: HttpContext): Promise<ForkPoint> {
   if (!fork.from.startsWith(`${prefix}/`)) {
     throw new MillraceError(
       'FORK_SOURCE_NOT_FOUND',

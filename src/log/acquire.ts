@@ -1,7 +1,7 @@
 import { MillraceError } from '../errors.js';
 import { appenderActive, appendFromSession, checkNumbering, noteUse, setProducerState } from './append.js';
 import type { Core } from './core.js';
-import { create } from './create.js';
+import { checkNamed, create } from './create.js';
 import { Operation } from './operation.js';
 import { checkStreamPath } from './path.js';
 import { forgotten, type KnownProducer } from './producers.js';
@@ -46,6 +46,7 @@ export async function acquire(core: Core, path: string, options: AcquireOptions 
       if (stream.closed) throw streamClosed(stream);
       continue;
     }
+    if (options.create !== undefined) checkNamed(stream, options.create);
     if (producer !== undefined && known === undefined) stream.producers.makeRoom(core.time.nowMs);
     return establish(core, stream, options, known);
   }

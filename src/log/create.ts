@@ -132,6 +132,18 @@ async function matches(core: Core, stream: Stream, options: CreateOptions): Prom
   return (await resolveForkPoint(core.streams, source, fork)) === stream.fork.offset;
 }
 
+/**
+ * Throws `STREAM_EXISTS` where a stream that is there has another life time or origin than what is named. What is not
+ * named does not matter to who only wants to append, and neither does the type.
+ */
+export function checkNamed(stream: Stream, { ttlSeconds, expiresAtMs, fork }: CreateOptions): void {
+  const differs =
+    (ttlSeconds !== undefined && ttlSeconds !== stream.ttlSeconds) ||
+    (expiresAtMs !== undefined && expiresAtMs !== stream.expiresAtMs) ||
+    (fork !== undefined && fork.path !== stream.fork?.path);
+  if (differs) throw existsOtherwise(stream);
+}
+
 function existsOtherwise(stream: Stream): MillraceError {
   return new MillraceError(
     'STREAM_EXISTS',

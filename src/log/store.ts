@@ -31,7 +31,8 @@ export interface Store {
 
   /**
    * Makes the caller the stream's only appender until it releases the session or is fenced.
-   * Creates the stream where `create` is given and there is none: nobody ever sees that stream without its appender.
+   * Creates the stream where `create` is given and there is none: nobody ever sees that stream without its appender. One
+   * that is there must have the life time and the origin that `create` names, if it names any.
    * Errors: `APPENDER_ACTIVE`, `STREAM_CLOSED`, `PRODUCER_FENCED`, and those of {@link create}.
    */
   acquire(path: string, options?: AcquireOptions): Promise<AppendSession>;

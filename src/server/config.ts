@@ -38,6 +38,11 @@ export interface ServerConfig {
   readonly limits?: Partial<HttpLimits>;
   /** Connections at one time; the kernel queues a few more, the rest are refused. Default {@link DEFAULT_CONNECTIONS_MAX}. */
   readonly connectionsMax?: number;
+  /**
+   * The same of one address (of one IPv6 network of 64 bits), except those of this machine. A proxy on another machine is one
+   * address: raise it for that. Default {@link DEFAULT_CONNECTIONS_PER_ADDRESS_MAX}.
+   */
+  readonly connectionsPerAddressMax?: number;
 }
 
 /** Default of {@link ServerConfig.root}, below the working directory. */
@@ -50,6 +55,8 @@ export const DEFAULT_PORT = 4437;
 export const DEFAULT_HUB = 'memory:?history=1000';
 /** Default of {@link ServerConfig.connectionsMax}. */
 export const DEFAULT_CONNECTIONS_MAX = 100_000;
+/** Default of {@link ServerConfig.connectionsPerAddressMax}. A connection may hold what one read brings, some 64 KiB. */
+export const DEFAULT_CONNECTIONS_PER_ADDRESS_MAX = 4_096;
 
 /** A configuration that can be used as it is. */
 export interface CheckedConfig {
@@ -64,6 +71,7 @@ export interface CheckedConfig {
   readonly webhooksToLoopback: boolean;
   readonly limits: HttpLimits;
   readonly connectionsMax: number;
+  readonly connectionsPerAddressMax: number;
 }
 
 /** Fills in the defaults. Errors: `INVALID_ARGUMENT`, which names the option. */
@@ -86,6 +94,11 @@ export function checkConfig(config: ServerConfig): CheckedConfig {
     webhooksToLoopback: config.webhooksToLoopback ?? false,
     limits: checkLimits(config.limits ?? {}),
     connectionsMax: checkWhole('connectionsMax', config.connectionsMax ?? DEFAULT_CONNECTIONS_MAX, 1),
+    connectionsPerAddressMax: checkWhole(
+      'connectionsPerAddressMax',
+      config.connectionsPerAddressMax ?? DEFAULT_CONNECTIONS_PER_ADDRESS_MAX,
+      1,
+    ),
   };
 }
 

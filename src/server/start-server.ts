@@ -4,6 +4,7 @@ import { configureServer, createHandler, type Handler, type Log, type OriginChec
 import { createHub, type Hub } from '../hub/index.js';
 import { createFileStore, createMemoryStore, type Store } from '../log/index.js';
 import { type CheckedConfig, checkConfig, type ServerConfig } from './config.js';
+import { limitConnections } from './limit-connections.js';
 import { isLoopbackAddress, listen } from './listen.js';
 import { logLosses } from './log-losses.js';
 
@@ -61,6 +62,7 @@ export async function startServer(options: ServerOptions = {}): Promise<RunningS
     configureServer(server);
     server.on('upgrade', handler.upgrade);
     server.maxConnections = config.connectionsMax;
+    limitConnections(server, config.connectionsPerAddressMax, options.log);
     await hub.connect();
     const url = await listen(server, config.host, config.port);
     if (signal?.aborted) server.close();

@@ -10,6 +10,7 @@ describe('checkConfig', () => {
       port: 4437,
       limits: DEFAULT_HTTP_LIMITS,
       connectionsMax: 100_000,
+      connectionsPerAddressMax: 4_096,
     });
   });
 
@@ -20,6 +21,7 @@ describe('checkConfig', () => {
       port: 0,
       limits: { drainMs: 0, resumeGraceMs: 0 },
       connectionsMax: 5,
+      connectionsPerAddressMax: 3,
     });
     expect(config).toMatchObject({
       root: undefined,
@@ -27,6 +29,7 @@ describe('checkConfig', () => {
       port: 0,
       limits: { ...DEFAULT_HTTP_LIMITS, drainMs: 0, resumeGraceMs: 0 },
       connectionsMax: 5,
+      connectionsPerAddressMax: 3,
     });
   });
 
@@ -43,6 +46,7 @@ describe('checkConfig', () => {
     ['origins', { origins: ['https://app.example', 'null'] }],
     ['hostNames', { hostNames: ['streams.example:80'] }],
     ['connectionsMax', { connectionsMax: 0 }],
+    ['connectionsPerAddressMax', { connectionsPerAddressMax: 0 }],
     ['drainMs', { limits: { drainMs: -1 } }],
     ['drainMs', { limits: { drainMs: 2 ** 31 } }],
     ['heartbeatIntervalMs', { limits: { heartbeatIntervalMs: 9_999_999_999 } }],
