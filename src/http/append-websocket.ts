@@ -42,7 +42,8 @@ export const appendWebSocket: StreamUpgrade = async (exchange) => {
   const session = await acquireSession(context, route, exchange.req.headers);
   const acknowledges = exchange.protocols.has(APPEND_PROTOCOL);
   const ws = exchange.accept(acknowledges ? { protocol: APPEND_PROTOCOL } : {});
-  if (ws === undefined) return session.release();
+  // Gone before the handshake: it may be one that comes back, and nobody has heard it say that it was done.
+  if (ws === undefined) return session.release({ lost: true });
   if ('setKeepAlive' in socket) {
     (socket as Duplex & { setKeepAlive(on: boolean, ms: number): void }).setKeepAlive(
       true,
