@@ -1,5 +1,6 @@
 import { type ErrorCode, MillraceError } from '../errors.js';
 import { type OffsetToken, parseOffset } from '../wire/offset.js';
+import { CLOSE_APPENDER_LOST } from '../wire/websocket.js';
 import type { CheckedConnection } from './connection-options.js';
 import { connectionLost, errorFromRefusal } from './problem.js';
 import { ReceiveQueue } from './receive-queue.js';
@@ -125,8 +126,9 @@ class Inlet {
 
   onClose(code: number, reason: string): void {
     const known = codeOfClose[code];
-    if (code === CLOSE_NORMAL && this.#unplaced.length > 0) this.#notUnderstood();
-    else if (code === CLOSE_NORMAL) this.queue.end('complete');
+    const isEnd = code === CLOSE_NORMAL || code === CLOSE_APPENDER_LOST;
+    if (isEnd && this.#unplaced.length > 0) this.#notUnderstood();
+    else if (isEnd) this.queue.end('complete');
     else if (known !== undefined) this.queue.end({ error: new MillraceError(known[0], known[1], { closeCode: code }) });
     else this.queue.end({ error: connectionLost(this.#url, code, reason) });
   }

@@ -19,6 +19,11 @@ export interface StreamState {
   readonly deleted: boolean;
 }
 
+/** Whether the stream is left unfinished by an appender that did not say that it was done, as far as is known. */
+export function isAppenderLost({ closed, appender, lastAppender }: StreamState): boolean {
+  return !closed && !appender && lastAppender === 'lost';
+}
+
 export const NOTHING: Buffer = Buffer.alloc(0);
 
 /** One piece of a stream on its way to all followers at once. Immutable; what it caches is forgotten with time. */
@@ -33,6 +38,8 @@ export class Chunk implements StreamState {
   readonly deleted: boolean;
   /** Nothing more was committed when it was made. */
   readonly upToDate: boolean;
+  /** As in `After`. */
+  readonly appenderLost: boolean;
   #cache: CacheEntry[] = [];
 
   constructor(streamId: string, offset: number, data: Uint8Array, state: StreamState, upToDate: boolean) {
@@ -45,6 +52,7 @@ export class Chunk implements StreamState {
     this.lastAppender = state.lastAppender;
     this.deleted = state.deleted;
     this.upToDate = upToDate;
+    this.appenderLost = upToDate && isAppenderLost(state);
   }
 
   /** The chunk as `format` shows it to a follower that has kept back `held`: made once, shared by all of them. */
@@ -74,22 +82,25 @@ interface StateAfter {
   readonly tail: number;
   readonly upToDate: boolean;
   readonly closed: boolean;
+  readonly appenderLost: boolean;
   readonly final?: boolean;
 }
 
 /** Encodes `data` for a follower that has kept back `held`. `state.tail` is the offset after `data`. */
 export function encode(format: Format, held: Uint8Array, data: Uint8Array, state: StateAfter): Encoded {
-  const { streamId, tail, upToDate, closed } = state;
+  const { streamId, tail, upToDate, closed, appenderLost } = state;
   const { unfinished } = format;
   if (unfinished === undefined) {
-    return { bytes: asBuffer(format.encode(data, { streamId, offset: tail, upToDate, closed })), held: NOTHING };
+    const after = { streamId, offset: tail, upToDate, closed, appenderLost };
+    return { bytes: asBuffer(format.encode(data, after)), held: NOTHING };
   }
   const all = held.length === 0 ? data : Buffer.concat([held, data]);
   const rest = closed || state.final === true ? 0 : unfinished(all);
   const whole = all.subarray(0, all.length - rest);
   // A copy: three bytes must not keep a whole chunk in memory.
   const kept = rest === 0 ? NOTHING : Buffer.from(all.subarray(all.length - rest));
-  return { bytes: asBuffer(format.encode(whole, { streamId, offset: tail - rest, upToDate, closed })), held: kept };
+  const after = { streamId, offset: tail - rest, upToDate, closed, appenderLost };
+  return { bytes: asBuffer(format.encode(whole, after)), held: kept };
 }
 
 /** Sockets take a `Buffer` as it is, but wrap any other `Uint8Array` anew at each write. */

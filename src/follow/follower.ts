@@ -3,7 +3,7 @@ import { isMillraceError, MillraceError } from '../errors.js';
 import { done, type Subscription } from '../event-stream/index.js';
 import type { Store } from '../log/index.js';
 import type { ReadBudget } from './budget.js';
-import { type Chunk, type Encoded, encode, NOTHING, type StreamState } from './chunk.js';
+import { type Chunk, type Encoded, encode, isAppenderLost, NOTHING, type StreamState } from './chunk.js';
 import type { Feed } from './feed.js';
 import type { Format } from './format.js';
 
@@ -76,6 +76,7 @@ export class Follower implements Following {
   #held: Uint8Array = NOTHING;
   #saidUpToDate = false;
   #saidClosed = false;
+  #saidLost = false;
   #readBytes = FIRST_READ_BYTES;
   /** What the budget granted for bytes that the sink has not passed on. */
   #granted = 0;
@@ -177,6 +178,7 @@ export class Follower implements Following {
       tail: next,
       upToDate: next >= feed.tail,
       closed: feed.state.closed && next === feed.tail,
+      appenderLost: next === feed.tail && isAppenderLost(feed.state),
     };
     const wants = this.#send(encode(this.#format, this.#held, data, state), state);
     if (wants) {
@@ -186,18 +188,21 @@ export class Follower implements Following {
     return wants;
   }
 
-  #send(encoded: Encoded, state: { readonly upToDate: boolean; readonly closed: boolean }): boolean {
+  #send(encoded: Encoded, state: Pick<Chunk, 'upToDate' | 'closed' | 'appenderLost'>): boolean {
     this.#held = encoded.held;
     this.#saidUpToDate = state.upToDate;
     this.#saidClosed = state.closed;
+    this.#saidLost = state.appenderLost;
     return encoded.bytes.length === 0 || this.#sink.write(encoded.bytes);
   }
 
   /** At the tail: ends, or listens from here on. Nothing is awaited between looking at the tail and subscribing. */
   #goLive(): void {
     const feed = this.#feed;
-    if (!this.#saidUpToDate || (feed.state.closed && !this.#saidClosed)) {
-      const state = { streamId: feed.streamId, tail: this.#offset, upToDate: true, closed: feed.state.closed };
+    const { closed } = feed.state;
+    const appenderLost = isAppenderLost(feed.state);
+    if (!this.#saidUpToDate || (closed && !this.#saidClosed) || (appenderLost && !this.#saidLost)) {
+      const state = { streamId: feed.streamId, tail: this.#offset, upToDate: true, closed, appenderLost };
       // What the sink says does not matter: the live loop asks again with the next chunk.
       this.#send(encode(this.#format, this.#held, NOTHING, state), state);
     }
@@ -219,11 +224,13 @@ export class Follower implements Following {
   /** A chunk, the moment it is there. Whether to go on listening. */
   #onChunk(chunk: Chunk): boolean {
     let wants = true;
-    if (chunk.offset === this.#offset && chunk.data.length > 0) {
+    // News also without data.
+    const isStateNews = chunk.closed || (chunk.appenderLost && !this.#saidLost && chunk.tail >= this.#offset);
+    if (chunk.offset === this.#offset && (chunk.data.length > 0 || isStateNews)) {
       this.#offset = chunk.tail;
       wants = this.#send(chunk.encoded(this.#format, this.#held), chunk);
-    } else if (chunk.tail > this.#offset || chunk.closed) {
-      // The store was read ahead of the live list, or there is no data and only the closure is news.
+    } else if (chunk.tail > this.#offset || isStateNews) {
+      // The store was read ahead of the live list.
       const data = chunk.tail > this.#offset ? chunk.data.subarray(this.#offset - chunk.offset) : NOTHING;
       this.#offset = Math.max(this.#offset, chunk.tail);
       wants = this.#send(encode(this.#format, this.#held, data, chunk), chunk);
@@ -274,7 +281,8 @@ export class Follower implements Following {
     if (this.#held.length > 0 && reason.kind !== 'failed' && reason.kind !== 'stopped') {
       // No more is coming: what looked like the beginning of a character goes out as it is.
       const closed = reason.kind === 'closed';
-      const state = { streamId: this.#feed.streamId, tail: this.#offset, upToDate: true, closed, final: true };
+      const { streamId } = this.#feed;
+      const state = { streamId, tail: this.#offset, upToDate: true, closed, appenderLost: false, final: true };
       this.#send(encode(this.#format, this.#held, NOTHING, state), state);
     }
     this.stop();

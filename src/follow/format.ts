@@ -8,6 +8,8 @@ export interface After {
   readonly upToDate: boolean;
   /** The stream is closed and this is its end. */
   readonly closed: boolean;
+  /** The stream has no appender, and the last one was lost: it may be unfinished. Only at the tail of an open stream. */
+  readonly appenderLost?: boolean;
 }
 
 /**
@@ -24,7 +26,7 @@ export interface Format {
   readonly unfinished?: (data: Uint8Array) => number;
   /**
    * The bytes to send. Must depend on nothing but its arguments; the answer is shared by all followers and must never
-   * be changed. `data` is empty when only the state is news (`closed`, or the first `upToDate`): an empty answer then
+   * be changed. `data` is empty when only the state is news (`closed`, `appenderLost`, or the first `upToDate`): an empty answer then
    * sends nothing. In a JSON stream `data` is whole lines.
    */
   encode(data: Uint8Array, after: After): Uint8Array;

@@ -27,6 +27,7 @@ const EXPOSED: readonly string[] = [
     'Producer-Expected-Seq',
     'Producer-Received-Seq',
     'Retry-After',
+    'Stream-Appender',
     'Stream-Closed',
     'Stream-Cursor',
     'Stream-End',

@@ -118,7 +118,7 @@ export async function serveEvents(
   } finally {
     signal?.removeEventListener('abort', onAbort);
     // Whoever comes back from a server that goes down is not to do so on this connection.
-    body.end(signal?.aborted ? 'close' : undefined);
+    body.end({ close: signal?.aborted === true });
   }
 }
 

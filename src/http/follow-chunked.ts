@@ -38,6 +38,7 @@ async function sendRaw(exchange: Exchange<StreamRoute>, until: 'closed' | 'appen
     format: raw,
     until,
     graceMs: graceMs(exchange),
+    tellsEnd: until === 'appender',
     // A JSON stream goes out as its lines.
     contentType: info.json ? 'application/x-ndjson' : info.contentType,
     // Where the end of the connection is the end of the body, a killed server looks like the stream's end.

@@ -1,5 +1,6 @@
 import type { Duplex } from 'node:stream';
 import type { FollowEnd, FollowOptions, Format, Sink } from '../follow/index.js';
+import { CLOSE_APPENDER_LOST } from '../wire/websocket.js';
 import { contentStart, followStart, graceMs, isFollowable } from './follow-chunked.js';
 import { webSocketLive, webSocketTextOrBinary } from './formats.js';
 import { sendContent } from './get.js';
@@ -61,7 +62,12 @@ function follow(
   const end = (reason: FollowEnd) => {
     leave();
     if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
-    const [code, text] = CLOSES[reason.kind];
+    const isOriginal = options.format === originalText;
+    // The original Go client knows one end; whoever asks in another way is told which one it is.
+    const [code, text] =
+      reason.kind === 'appender' && reason.lost && !isOriginal
+        ? ([CLOSE_APPENDER_LOST, 'the appender was lost'] as const)
+        : CLOSES[reason.kind];
     closeWebSocket(ws, socket, code, text);
   };
   const untrack = context.track({ stop: () => end({ kind: 'stopped' }), abort: () => ws.terminate() });

@@ -32,6 +32,7 @@ function controlOf(after: After): object {
     streamNextOffset: formatOffset(after.offset, after.streamId),
     ...(after.upToDate ? { upToDate: true } : {}),
     ...(after.closed ? { streamClosed: true } : {}),
+    ...(after.appenderLost === true ? { streamAppender: 'lost' } : {}),
   };
 }
 

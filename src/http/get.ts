@@ -6,7 +6,7 @@ import { drained } from './drained.js';
 import { parseRange } from './range.js';
 import { read, readTail } from './read.js';
 import type { StreamRoute } from './route.js';
-import { positionFields, sandboxFields, typeFields } from './stream-fields.js';
+import { appenderFields, positionFields, sandboxFields, typeFields } from './stream-fields.js';
 import { isNotModified, rangeApplies, validatorFields, validatorsOf } from './validators.js';
 
 /** Plain `GET`: all of a byte stream as it stands now, or a range of it. */
@@ -30,7 +30,7 @@ export async function sendContent(exchange: Exchange<StreamRoute>, info: StreamI
   }
   // The lines of a JSON stream are not the array that others get of it.
   const validators = validatorsOf(info, from, tail, info.json ? ':lines' : '');
-  const fields = [...base, ...validatorFields(validators), 'Cache-Control', 'no-cache'];
+  const fields = [...base, ...validatorFields(validators), 'Cache-Control', 'no-cache', ...appenderFields(info)];
   if (isNotModified(req, validators)) {
     const position = positionFields(info.id, { offset: tail, upToDate: true, closed: info.closed });
     res.writeHead(304, [...fields, ...sandboxFields(res, info.contentType), ...position]).end();

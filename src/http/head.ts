@@ -4,7 +4,7 @@ import { OFFSET_NOW, offsetIn } from '../wire/offset.js';
 import type { StreamHandler } from './context.js';
 import { startOffset } from './read.js';
 import type { StreamRoute } from './route.js';
-import { type Fields, positionFields, sandboxFields, typeFields } from './stream-fields.js';
+import { appenderFields, type Fields, positionFields, sandboxFields, typeFields } from './stream-fields.js';
 import { isNotModified, type Validators, validatorFields, validatorsOf } from './validators.js';
 
 /**
@@ -14,7 +14,7 @@ import { isNotModified, type Validators, validatorFields, validatorsOf } from '.
 export const head: StreamHandler = async ({ req, res, route, context, base }) => {
   const info = await context.store.stat(route.stream);
   const position = positionFields(info.id, { offset: info.tail, closed: info.closed });
-  const fields = [...base, 'Cache-Control', 'no-store', ...position];
+  const fields = [...base, 'Cache-Control', 'no-store', ...position, ...appenderFields(info)];
   if (info.ttlSeconds !== undefined) fields.push('Stream-TTL', String(info.ttlSeconds));
   if (info.expiresAtMs !== undefined) fields.push('Stream-Expires-At', new Date(info.expiresAtMs).toISOString());
   const body = bodyOf(route, info);

@@ -57,6 +57,7 @@ function describe(info: ListedStream, prefix: string): object {
     nextOffset: formatOffset(info.tail, info.id),
     closed: info.closed,
     appender: info.appender,
+    ...(info.lastAppender === undefined ? {} : { lastAppender: info.lastAppender }),
     createdAt: new Date(info.createdAtMs).toISOString(),
     ...(info.ttlSeconds === undefined ? {} : { ttlSeconds: info.ttlSeconds }),
     ...(info.expiresAtMs === undefined ? {} : { expiresAt: new Date(info.expiresAtMs).toISOString() }),

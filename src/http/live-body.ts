@@ -16,6 +16,14 @@ export interface LiveBodyOptions {
   readonly comment?: Uint8Array;
 }
 
+/** How a body ends. */
+export interface BodyEnd {
+  /** The connection serves no other request after it. */
+  readonly close?: boolean;
+  /** Fields that stand behind a chunked body. Those of the header have to announce them (`Trailer`). */
+  readonly trailers?: Readonly<Record<string, string>>;
+}
+
 /** The body of a response that lasts: all of them, of streams and of the hub, are sent through one of these. */
 export interface LiveBody {
   /** Whether what is written must be whole chunks of a chunked body (`encodeChunk`). */
@@ -27,8 +35,8 @@ export interface LiveBody {
   comment(bytes: Uint8Array): void;
   /** While comments are held there are none: what is being written goes on, and nothing may come between. */
   holdComments(held: boolean): void;
-  /** Ends the body properly. With `close` the connection serves no other request after it. */
-  end(close?: 'close'): void;
+  /** Ends the body properly. */
+  end(how?: BodyEnd): void;
   /** Ends the body so that the client can tell that something is missing. What was written still arrives. */
   cut(): void;
   /** Lets go of the socket, which may serve another request after this one. Part of `end` and `cut`. */
@@ -79,10 +87,11 @@ export function openLiveBody(exchange: Pick<Exchange, 'req' | 'res' | 'base'>, o
     holdComments(held) {
       commentsHeld = held;
     },
-    end(close) {
+    end({ close = false, trailers } = {}) {
       body.detach();
       const { socket: connection } = res;
-      if (close !== undefined) res.once('finish', () => connection?.destroySoon());
+      if (close) res.once('finish', () => connection?.destroySoon());
+      if (trailers !== undefined) res.addTrailers(trailers);
       if (!res.destroyed) res.end();
     },
     cut() {

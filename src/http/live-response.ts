@@ -4,7 +4,7 @@ import type { StreamInfo } from '../log/index.js';
 import { OFFSET_NOW, offsetIn, type StartOffset } from '../wire/offset.js';
 import type { Exchange, HttpContext } from './context.js';
 import { chunked } from './formats.js';
-import { type LiveBodyOptions, openLiveBody } from './live-body.js';
+import { type BodyEnd, type LiveBodyOptions, openLiveBody } from './live-body.js';
 
 /** How a stream is sent live as the body of a response. */
 export interface LiveResponse
@@ -16,6 +16,8 @@ export interface LiveResponse
   readonly opening?: Uint8Array;
   /** Ends the response properly after so long. Default: never. */
   readonly durationMs?: number;
+  /** Whether trailers say why it ended. */
+  readonly tellsEnd?: boolean;
   /**
    * How it ends when the server goes down, the store fails or the stream is deleted: `'end'` for formats whose readers
    * always come back; `'cut'` (default) leaves out the last chunk, so that nobody takes it for the stream's end.
@@ -31,7 +33,8 @@ export function sendLive(exchange: Exchange, stream: FollowedStream, options: Li
   const { res, context } = exchange;
   const offset = admit(exchange, stream, options.start);
   const { heartbeatIntervalMs } = context.limits;
-  const body = openLiveBody(exchange, { ...options, heartbeatIntervalMs });
+  const fields = [...(options.fields ?? []), ...(announcesTrailers(exchange, options) ? TRAILERS : [])];
+  const body = openLiveBody(exchange, { ...options, fields, heartbeatIntervalMs });
 
   if (options.opening !== undefined) body.comment(options.opening);
   let following: Following | undefined;
@@ -45,8 +48,8 @@ export function sendLive(exchange: Exchange, stream: FollowedStream, options: Li
     leave();
     if (reason.kind === 'failed') context.log.warn({ err: reason.error }, 'a follower was cut off');
     // Whoever comes back from a server that goes down is not to do so on this connection.
-    if (reason.kind === 'closed' || reason.kind === 'appender') body.end();
-    else if (options.onStop === 'end') body.end(reason.kind === 'stopped' ? 'close' : undefined);
+    if (reason.kind === 'closed' || reason.kind === 'appender') body.end(trailersOf(exchange, reason, options));
+    else if (options.onStop === 'end') body.end({ close: reason.kind === 'stopped' });
     else body.cut();
   };
   const timeUp = () => {
@@ -65,6 +68,20 @@ export function sendLive(exchange: Exchange, stream: FollowedStream, options: Li
   const format = body.isChunked ? chunked(options.format) : options.format;
   const sink = { write: body.write, onDrain: body.onDrain, end: finish };
   following = stream.follow({ offset, format, sink, until, graceMs });
+}
+
+/** Announces what may stand behind the body. Most clients do not look, which does them no harm. */
+const TRAILERS = ['Trailer', 'Stream-Appender, Stream-Closed'] as const;
+
+/** A body of HTTP/1.0 has no place for them. */
+function announcesTrailers({ req }: Pick<Exchange, 'req'>, { tellsEnd = false }: LiveResponse): boolean {
+  return tellsEnd && req.httpVersion !== '1.0';
+}
+
+function trailersOf(exchange: Exchange, reason: FollowEnd, options: LiveResponse): BodyEnd {
+  if (!announcesTrailers(exchange, options)) return {};
+  if (reason.kind === 'appender') return { trailers: { 'Stream-Appender': reason.lost ? 'lost' : 'left' } };
+  return { trailers: { 'Stream-Closed': 'true' } };
 }
 
 /**

@@ -93,12 +93,12 @@ function sseFormat(encoding: SseEncoding, cursorMin: number): Format {
   return {
     name: `sse ${encoding}`,
     ...(encoding === 'text' ? { unfinished: unfinishedText } : {}),
-    encode(data, { streamId, offset, upToDate, closed }) {
+    encode(data, { streamId, offset, upToDate, closed, appenderLost = false }) {
       if (data.length === 0 && !upToDate && !closed) return data;
       const cursor = String(Math.max(cursorMin, Number(nextCursor(undefined))));
       // The first event of a piece says what comes after the piece: whoever has its data has all of it.
       const id = formatOffset(offset, streamId);
-      const control = { nextOffset: id, cursor, upToDate, closed };
+      const control = { nextOffset: id, cursor, upToDate, closed, appenderLost };
       if (data.length === 0) return Buffer.from(formatSseControl(control, id));
       const shown = encoding === 'json' ? withStateOffsets(data, offset, streamId) : data;
       return Buffer.concat([encodeSseData(encoding, shown, id), Buffer.from(formatSseControl(control))]);

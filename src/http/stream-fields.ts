@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { isMillraceError } from '../errors.js';
+import type { StreamInfo } from '../log/index.js';
 import { formatOffset } from '../wire/offset.js';
 
 /** Header fields as `writeHead` takes them fastest: name, value, name, value. */
@@ -36,6 +37,12 @@ export function positionFields(
   if (position.upToDate === true) fields.push('Stream-Up-To-Date', 'true');
   if (position.closed) fields.push('Stream-Closed', 'true');
   return fields;
+}
+
+/** What is known of the stream's appender: `active` while one lives, else how the last one ended. Closed streams need none. */
+export function appenderFields({ appender, lastAppender, closed }: StreamInfo): Fields {
+  const state = appender ? 'active' : lastAppender;
+  return closed || state === undefined ? [] : ['Stream-Appender', state];
 }
 
 /** What is to be said in headers when a request is refused: for the protocol sections 5.2 and 5.2.1, RFC 9110 section 15.5.16. */

@@ -50,4 +50,4 @@ export {
   wholeTextLength,
 } from './sse.js';
 export { STATE_MESSAGE_BYTES_MAX, withStateOffsets } from './state-offsets.js';
-export { BINARY, encodeFrame, TEXT } from './websocket.js';
+export { BINARY, CLOSE_APPENDER_LOST, encodeFrame, TEXT } from './websocket.js';

@@ -32,6 +32,8 @@ export interface SseControl {
   readonly cursor?: string;
   readonly upToDate: boolean;
   readonly closed: boolean;
+  /** The stream has no appender, and the last one was lost. */
+  readonly appenderLost?: boolean;
 }
 
 const ascii = new TextEncoder();
@@ -70,6 +72,7 @@ export function formatSseControl(control: SseControl, id?: string): string {
   if (control.closed) return `${head}data:${json},"upToDate":true,"streamClosed":true}\n\n`;
   if (control.cursor !== undefined) json += `,"streamCursor":"${control.cursor}"`;
   if (control.upToDate) json += ',"upToDate":true';
+  if (control.appenderLost === true) json += ',"streamAppender":"lost"';
   return `${head}data:${json}}\n\n`;
 }
 

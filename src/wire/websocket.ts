@@ -1,6 +1,9 @@
 /** WebSocket frames as a server sends them: never masked (RFC 6455, section 5.2). */
 
 /** What a frame holds. */
+/** Closes a follower whose stream was left unfinished: its appender is gone and never said that it was done. */
+export const CLOSE_APPENDER_LOST = 4499;
+
 export const TEXT = 0x1;
 export const BINARY = 0x2;
 
