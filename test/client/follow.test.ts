@@ -129,7 +129,10 @@ describe('follow', () => {
     let n = 0;
     await fc.assert(
       fc.asyncProperty(
-        fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40, size: 'max' }),
+        // What a broken character becomes is looked for below, so it must not be there before.
+        fc
+          .string({ unit: 'grapheme', minLength: 1, maxLength: 40, size: 'max' })
+          .filter((content) => !content.includes('\ufffd')),
         fc.integer({ min: 16, max: 24 }),
         async (content, frameBytesMax) => {
           const url = `${server.url}/text-${n++}.txt`;

@@ -175,6 +175,50 @@ describe('the end of an appender', () => {
     expect(await ended(server)).toBe('lost');
   });
 
+  it('is one that was lost: a WebSocket whose client is gone before its handshake is answered', async () => {
+    const store = createMemoryStore();
+    let acquired = () => {};
+    const isAcquired = new Promise<void>((resolve) => {
+      acquired = resolve;
+    });
+    let goOn = () => {};
+    const clientIsGone = new Promise<void>((resolve) => {
+      goOn = resolve;
+    });
+    const slow = new Proxy(store, {
+      get(target, name) {
+        if (name !== 'acquire') {
+          const value: unknown = Reflect.get(target, name);
+          return typeof value === 'function' ? value.bind(target) : value;
+        }
+        return async (...args: Parameters<Store['acquire']>) => {
+          const session = await target.acquire(...args);
+          acquired();
+          await clientIsGone;
+          return session;
+        };
+      },
+    });
+    const server = await start(slow);
+    const socket = await dial(server);
+    const gone = new Promise<void>((resolve) => {
+      server.server.on('upgrade', (_, served) => served.once('close', () => resolve()));
+    });
+    socket.write(
+      'GET /a.txt?verb=append&producerId=p&producerEpoch=1&producerOnce=true HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n' +
+        'Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+    );
+    await isAcquired;
+    socket.resetAndDestroy();
+    await gone;
+    goOn();
+    expect(await ended(server)).toBe('lost');
+    // It may come back, so its producer is remembered.
+    await expect(store.acquire('a.txt', { producer: { id: 'p', epoch: 0 } })).rejects.toMatchObject({
+      code: 'PRODUCER_FENCED',
+    });
+  });
+
   it('is none when the same producer takes over', async () => {
     const server = await start();
     const old = await open(server, '/a.txt?verb=append&producerId=p&producerEpoch=0');
