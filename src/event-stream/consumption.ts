@@ -32,7 +32,13 @@ export class Consumption<T> implements Waiter {
   }
 
   start(): void {
-    if (this.wake()) this.#cursor.list.waiters.add(this);
+    if (!this.wake()) return;
+    this.rest();
+    this.#cursor.list.waiters.add(this);
+  }
+
+  rest(): void {
+    this.#cursor.rest();
   }
 
   /** Ends it: at once, or after the consumer's present call, whose own outcome then comes first. */
@@ -58,7 +64,6 @@ export class Consumption<T> implements Waiter {
       return this.#end({ error });
     }
     this.#running = false;
-    cursor.rest();
     return cursor.list.closed ? this.#end('ended') : true;
   }
 

@@ -27,6 +27,14 @@ export class Cursor<T> {
     return block.next === undefined ? block.window !== undefined : block.next.values.length > 0;
   }
 
+  /** Leaves a block that was ended and is read: for readers that wait, who would keep it from being garbage. */
+  rest(): void {
+    const { next } = this.#block;
+    if (next === undefined || this.#index < this.#block.values.length) return;
+    this.#block = next;
+    this.#index = 0;
+  }
+
   /** How many published events are still to be read. */
   get lag(): number {
     return this.list.count - this.#block.start - this.#index;
@@ -47,14 +55,6 @@ export class Cursor<T> {
     this.#block = block.next as Block<T>;
     this.#index = 1;
     return this.#block.values[0] as T;
-  }
-
-  /** Leaves a block that was ended and is read: for readers that wait, who would keep it from being garbage. */
-  rest(): void {
-    const { next } = this.#block;
-    if (next === undefined || this.#index < this.#block.values.length) return;
-    this.#block = next;
-    this.#index = 0;
   }
 
   /** Where the cursor stands now, to be kept or shared. */

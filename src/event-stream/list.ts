@@ -66,7 +66,9 @@ export class EventList<T> {
 
   /** Makes what was published so far free to go: whoever has read it stands in a block of its own from then on. */
   endBlock(): void {
-    if (this.#tail.values.length > 0) this.#grow();
+    if (this.#tail.values.length === 0) return;
+    this.#grow();
+    this.waiters.restSoon();
   }
 
   close(): void {

@@ -45,7 +45,7 @@ export class PendingReads<T> implements Waiter {
         read.unlisten = () => signal.removeEventListener('abort', onAbort);
       }
       this.#reads.push(read);
-      this.#cursor.rest();
+      this.rest();
       this.#cursor.list.waiters.add(this);
     });
   }
@@ -63,6 +63,10 @@ export class PendingReads<T> implements Waiter {
     if (this.#reads.length === 0) this.#reader.onIdle();
     else if (this.#cursor.list.closed) this.#reader.onClosed();
     return this.#reads.length > 0;
+  }
+
+  rest(): void {
+    this.#cursor.rest();
   }
 
   /** Answers all that wait. */

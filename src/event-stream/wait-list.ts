@@ -7,6 +7,8 @@ export interface Waiter {
    * also find nothing new. Answers whether it goes on waiting. Must not throw.
    */
   wake(): boolean;
+  /** Called behind {@link wake} where a block of events was ended: lets go of it if all of it is read. */
+  rest?(): void;
 }
 
 /** {@link Waiter.slot} of whoever does not wait. */
@@ -24,6 +26,7 @@ export class WaitList {
   #empty = 0;
   #scheduled = false;
   #waking = false;
+  #resting = false;
 
   /** How many wait. */
   get size(): number {
@@ -50,6 +53,12 @@ export class WaitList {
     RESOLVED.then(this.#wake);
   }
 
+  /** As {@link wakeSoon}, and then all rest: asked for now and then, so that waking costs nothing for it. */
+  restSoon(): void {
+    this.#resting = true;
+    this.wakeSoon();
+  }
+
   readonly #wake = (): void => {
     this.#scheduled = false;
     this.#waking = true;
@@ -61,6 +70,10 @@ export class WaitList {
       if (waiter !== undefined && !waiter.wake()) this.delete(waiter);
     }
     this.#waking = false;
+    if (this.#resting) {
+      this.#resting = false;
+      for (const waiter of slots) waiter?.rest?.();
+    }
     if (this.#empty > 0) this.#compact();
   };
 

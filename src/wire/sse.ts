@@ -1,3 +1,4 @@
+import { base64Length, writeBase64 } from './base64.js';
 import { forEachLine, isJsonType } from './json.js';
 import { copyBytes } from './line-writer.js';
 
@@ -44,13 +45,11 @@ export const SSE_HEARTBEAT: Uint8Array = ascii.encode(':heartbeat signal\n\n');
 const DATA_LINE = ascii.encode('data:');
 const JSON_OPEN = ascii.encode('data:[\n');
 const JSON_CLOSE = ascii.encode('data:]\n\n');
-const BASE64 = ascii.encode('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/');
 
 const NEWLINE = 0x0a;
 const CARRIAGE_RETURN = 0x0d;
 const SPACE = 0x20;
 const COMMA = 0x2c;
-const EQUALS = 0x3d;
 
 /**
  * A data event. `data` is not empty; as `text` it should end with a whole character (see {@link wholeTextLength}).
@@ -160,28 +159,10 @@ function jsonEvent(head: Uint8Array, lines: Uint8Array): Uint8Array {
 
 /** Base64 with padding on one line (RFC 4648, section 4). */
 function base64Event(head: Uint8Array, data: Uint8Array): Uint8Array {
-  const length = data.length;
-  const out = new Uint8Array(head.length + DATA_LINE.length + Math.ceil(length / 3) * 4 + 2);
+  const out = new Uint8Array(head.length + DATA_LINE.length + base64Length(data.length) + 2);
   out.set(head);
   out.set(DATA_LINE, head.length);
-  let size = head.length + DATA_LINE.length;
-  const whole = length - (length % 3);
-  for (let i = 0; i < whole; i += 3) {
-    const bits = ((data[i] as number) << 16) | ((data[i + 1] as number) << 8) | (data[i + 2] as number);
-    out[size++] = BASE64[bits >> 18] as number;
-    out[size++] = BASE64[(bits >> 12) & 63] as number;
-    out[size++] = BASE64[(bits >> 6) & 63] as number;
-    out[size++] = BASE64[bits & 63] as number;
-  }
-  if (whole < length) {
-    const two = whole + 2 === length;
-    const bits = ((data[whole] as number) << 16) | (two ? (data[whole + 1] as number) << 8 : 0);
-    out[size++] = BASE64[bits >> 18] as number;
-    out[size++] = BASE64[(bits >> 12) & 63] as number;
-    out[size++] = two ? (BASE64[(bits >> 6) & 63] as number) : EQUALS;
-    out[size++] = EQUALS;
-  }
-  out[size++] = NEWLINE;
-  out[size] = NEWLINE;
+  const size = writeBase64(out, head.length + DATA_LINE.length, data);
+  out.fill(NEWLINE, size);
   return out;
 }
