@@ -1,5 +1,6 @@
 // A Millrace server. Says its port.
 import { startServer } from 'millrace/server';
+import './longest-turn.mjs';
 import { options } from './options.mjs';
 import './usage.mjs';
 

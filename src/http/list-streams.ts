@@ -1,14 +1,17 @@
 import { MillraceError } from '../errors.js';
 import { type ListedStream, type ListOptions, type Store, type StreamPage, streamUrlPath } from '../log/index.js';
+import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import { formatOffset } from '../wire/offset.js';
 import type { MillraceHandler } from './context.js';
-import { requireMethod, sendJson } from './respond.js';
+import { requireMethod, sendJsonText } from './respond.js';
 import { isReserved } from './route.js';
 
 /** Streams on a page of `/-/streams` for which the client named no number. */
 export const STREAMS_PER_PAGE_DEFAULT = 1000;
 /** Most streams on one page. */
 export const STREAMS_PER_PAGE_MAX = 10_000;
+/** How many of them are described in one slice. */
+const SLICE_STREAMS = 256;
 
 /** `GET /-/streams?prefix=&after=&limit=`: the streams in the order of their paths, a page at a time. */
 export const listStreams: MillraceHandler = async (exchange) => {
@@ -23,7 +26,12 @@ export const listStreams: MillraceHandler = async (exchange) => {
   if (limit !== null) options.limit = parseLimit(limit);
   const { store, prefix: mountedAt } = exchange.context;
   const { streams, next = null } = await listPublic(store, options);
-  sendJson(exchange, 200, { streams: streams.map((info) => describe(info, mountedAt)), next });
+  const described: string[] = [];
+  for (const [at, info] of streams.entries()) {
+    if (at % SLICE_STREAMS === SLICE_STREAMS - 1) await turnBudget.take(SLICE_BYTES);
+    described.push(JSON.stringify(describe(info, mountedAt)));
+  }
+  sendJsonText(exchange, 200, `{"streams":[${described.join(',')}],"next":${JSON.stringify(next)}}`);
 };
 
 /** A page of what clients may know of: it is full of such as long as there are, and none of the others ends it. */

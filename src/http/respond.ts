@@ -13,7 +13,12 @@ export function requireMethod(exchange: Exchange, ...methods: readonly string[])
 
 /** A small JSON answer that must not be cached. */
 export function sendJson(exchange: Exchange, status: number, body: object): void {
-  const bytes = Buffer.from(`${JSON.stringify(body)}\n`);
+  sendJsonText(exchange, status, JSON.stringify(body));
+}
+
+/** The same, of what is JSON already. */
+export function sendJsonText(exchange: Exchange, status: number, json: string): void {
+  const bytes = Buffer.from(`${json}\n`);
   exchange.res.writeHead(status, [
     ...exchange.base,
     'Content-Type',
