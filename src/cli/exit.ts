@@ -21,7 +21,9 @@ export const EXIT = {
   /** A check found damage. */
   damaged: 8,
   /** The stream was deleted, and another one is at its place. */
-  anotherStream: 8,
+  anotherStream: 9,
+  /** The stream may be unfinished: its appender was lost, and never said that it was done. */
+  appenderLost: 10,
   /** Ended by a signal, unfinished: a second Ctrl-C, or one that came before there was anything to finish. */
   interrupted: 130,
 } as const;

@@ -1,10 +1,14 @@
 import { Command, Option } from 'commander';
 import { DEFAULT_FOLLOW_WAIT_MS, follow } from '../client/index.js';
 import { combineSignals } from '../signals.js';
+import { CommandFailed, EXIT } from './exit.js';
 import { interruption } from './interrupt.js';
 import { createLog, type LogOptions } from './log.js';
 import { jsonOption, notesOfRetries, streamUrl, TIMER_MS_MAX, verboseOption, wholeNumber } from './options.js';
 import { StandardOutput } from './standard-output.js';
+
+const APPENDER_LOST =
+  'the appender was lost, and never said that it was done: the stream may be unfinished. Use --live to wait for one that comes back.';
 
 interface FollowCommandOptions extends LogOptions {
   readonly live?: boolean;
@@ -59,4 +63,7 @@ async function followToStandardOutput(url: URL, options: FollowCommandOptions): 
     interrupted.stop();
   }
   log.info({ offset: follower.offset }, `finished following (read ${bytes} bytes)`);
+  if (follower.end === 'lost') {
+    throw new CommandFailed(EXIT.appenderLost, new Error(APPENDER_LOST));
+  }
 }

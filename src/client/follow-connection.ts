@@ -19,6 +19,12 @@ export interface FollowOnceOptions extends CheckedConnection {
   readonly onPlace: (start: OffsetToken) => void;
 }
 
+/**
+ * How a stream that was followed came to its end: it is `closed` for good; its appender has `left`, saying that it was
+ * done; or its appender was `lost`, so it may be unfinished.
+ */
+export type StreamEnd = 'closed' | 'left' | 'lost';
+
 /** A close that says: all is there (RFC 6455, 7.4.1). */
 const CLOSE_NORMAL = 1000;
 /** Close codes after which there is nothing to come back to (docs/websocket.md). */
@@ -27,10 +33,13 @@ const codeOfClose: Readonly<Record<number, readonly [ErrorCode, string]>> = {
 };
 
 /**
- * The data of one connection in the format of `live=ws`. Returns when the server says that this is all; throws
- * whatever else happened, also where the connection broke.
+ * The data of one connection in the format of `live=ws`. Returns when the server says that this is all, and how it came
+ * to that; throws whatever else happened, also where the connection broke.
  */
-export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGenerator<Uint8Array, void, undefined> {
+export async function* followOnce(
+  url: URL,
+  options: FollowOnceOptions,
+): AsyncGenerator<Uint8Array, StreamEnd, undefined> {
   const inlet = new Inlet(url, options);
   const outcome = await openSocket(url, inlet, { ...options, protocols: [] });
   if (outcome.kind === 'refused') {
@@ -47,7 +56,7 @@ export async function* followOnce(url: URL, options: FollowOnceOptions): AsyncGe
       if ('end' in taken) {
         if (taken.end !== 'complete') throw taken.end.error;
         complete = true;
-        return;
+        return inlet.streamEnd;
       }
       yield* taken.chunks;
       inlet.resume();
@@ -72,6 +81,8 @@ class Inlet {
   #unplaced: Uint8Array[] = [];
   #paused = false;
   #socket: Socket | undefined;
+  /** How the stream ended, where all of it came. */
+  streamEnd: StreamEnd = 'left';
 
   constructor(url: URL, options: FollowOnceOptions) {
     this.#url = url;
@@ -110,7 +121,8 @@ class Inlet {
 
   /** The server counts as we do: what does not agree is not the stream that we began with. */
   onText(text: string): void {
-    const next = nextOffsetOf(text);
+    const { next, closed } = parseControl(text);
+    if (closed) this.streamEnd = 'closed';
     if (next !== undefined) this.#offset ??= next.offset;
     if (next === undefined || next.offset !== this.#offset) {
       this.#notUnderstood();
@@ -127,6 +139,7 @@ class Inlet {
   onClose(code: number, reason: string): void {
     const known = codeOfClose[code];
     const isEnd = code === CLOSE_NORMAL || code === CLOSE_APPENDER_LOST;
+    if (code === CLOSE_APPENDER_LOST) this.streamEnd = 'lost';
     if (isEnd && this.#unplaced.length > 0) this.#notUnderstood();
     else if (isEnd) this.queue.end('complete');
     else if (known !== undefined) this.queue.end({ error: new MillraceError(known[0], known[1], { closeCode: code }) });
@@ -146,12 +159,14 @@ class Inlet {
   }
 }
 
-/** The offset in a control message. */
-function nextOffsetOf(text: string): OffsetToken | undefined {
+/** What a control message says: where the reader stands, and whether the stream is closed. */
+function parseControl(text: string): { readonly next: OffsetToken | undefined; readonly closed: boolean } {
   try {
-    const control = JSON.parse(text) as { readonly streamNextOffset?: unknown } | null;
-    return typeof control?.streamNextOffset === 'string' ? parseOffset(control.streamNextOffset) : undefined;
+    const control = JSON.parse(text) as { readonly streamNextOffset?: unknown; readonly streamClosed?: unknown } | null;
+    const { streamNextOffset, streamClosed } = control ?? {};
+    const next = typeof streamNextOffset === 'string' ? parseOffset(streamNextOffset) : undefined;
+    return { next, closed: streamClosed === true };
   } catch {
-    return undefined;
+    return { next: undefined, closed: false };
   }
 }

@@ -6,6 +6,7 @@ import {
   checkConnection,
   parseStreamUrl,
 } from './connection-options.js';
+import type { StreamEnd } from './follow-connection.js';
 import { MillraceFollow } from './millrace-follow.js';
 import { isTransient, resumeFailed } from './problem.js';
 import { ProtocolFollow } from './protocol-follow.js';
@@ -78,6 +79,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
   readonly #ending = new AbortController();
   #way: MillraceFollow | ProtocolFollow;
   #left = false;
+  #end: StreamEnd | undefined;
   /** Bytes of an unfinished character: they were taken, and no text has them yet. */
   #heldBytes = 0;
   /** The old stream is over, and no chunk of the new one was given out. */
@@ -103,6 +105,15 @@ export class Follower implements AsyncIterable<Uint8Array> {
   /** The token of the place after the last chunk that was taken: `follow(url, { offset })` goes on from there. */
   get offset(): string {
     return this.#way.offset(this.#heldBytes);
+  }
+
+  /**
+   * How the stream came to its end, once the iteration is over; undefined before that, and where the reader has left or
+   * following has failed. After `'lost'` the stream may be unfinished: its appender never said that it was done. A stream
+   * without any appender has `'left'`.
+   */
+  get end(): StreamEnd | undefined {
+    return this.#end;
   }
 
   [Symbol.asyncIterator](): AsyncIterableIterator<Uint8Array, void, undefined> {
@@ -177,14 +188,9 @@ export class Follower implements AsyncIterable<Uint8Array> {
     for (;;) {
       let failure: unknown;
       try {
-        for await (const chunk of this.#way.chunks(options, onOpen)) {
-          // What is queued already does not count: an aborted follow ends here and now.
-          options.signal.throwIfAborted();
-          this.#backoff.reset();
-          this.#tellOfRestart();
-          yield chunk;
-        }
+        const end = yield* this.#connection(this.#way.chunks(options, onOpen), options.signal);
         options.signal.throwIfAborted();
+        this.#end = end;
         return;
       } catch (error) {
         failure = error;
@@ -195,6 +201,26 @@ export class Follower implements AsyncIterable<Uint8Array> {
       const delayMs = opened ? this.#retryDelayMs(failure) : looks.next(failure);
       if (delayMs === undefined) throw failure;
       await wait(delayMs, options.signal);
+    }
+  }
+
+  /** The data of one connection. Answers how the stream came to its end. */
+  async *#connection(
+    chunks: AsyncGenerator<Uint8Array, StreamEnd, undefined>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, StreamEnd, undefined> {
+    try {
+      for (;;) {
+        const { done, value } = await chunks.next();
+        if (done === true) return value;
+        // What is queued already does not count: an aborted follow ends here and now.
+        signal.throwIfAborted();
+        this.#backoff.reset();
+        this.#tellOfRestart();
+        yield value;
+      }
+    } finally {
+      await chunks.return('left');
     }
   }
 

@@ -1,6 +1,6 @@
 import { formatOffset, OFFSET_NOW, OFFSET_START, parseStartOffset, type StartOffset } from '../wire/offset.js';
 import { type CheckedConnection, withQuery } from './connection-options.js';
-import { followOnce } from './follow-connection.js';
+import { followOnce, type StreamEnd } from './follow-connection.js';
 
 /** What a {@link MillraceFollow} is told. */
 export interface MillraceFollowOptions {
@@ -34,8 +34,8 @@ export class MillraceFollow {
     this.#moveTo(parseStartOffset(OFFSET_START));
   }
 
-  /** The data of one connection. Returns when all is there; throws how else it ended. Then it may be called again. */
-  async *chunks(options: CheckedConnection, onOpen: () => void): AsyncGenerator<Uint8Array, void, undefined> {
+  /** The data of one connection. Returns when all is there, and why; throws how else it ended. Then it may be called again. */
+  async *chunks(options: CheckedConnection, onOpen: () => void): AsyncGenerator<Uint8Array, StreamEnd, undefined> {
     const chunks = followOnce(this.#target(), {
       ...options,
       receivedBytesMax: this.#options.receivedBytesMax,
@@ -46,9 +46,15 @@ export class MillraceFollow {
       },
       onPlace: (start) => this.#moveTo(start),
     });
-    for await (const chunk of chunks) {
-      this.#offset = (this.#offset as number) + chunk.length;
-      yield chunk;
+    try {
+      for (;;) {
+        const { done, value } = await chunks.next();
+        if (done === true) return value;
+        this.#offset = (this.#offset as number) + value.length;
+        yield value;
+      }
+    } finally {
+      await chunks.return('left');
     }
   }
 

@@ -1,5 +1,6 @@
 import { encodeJsonLines, isJsonType } from '../wire/json.js';
 import { type CheckedConnection, withQuery } from './connection-options.js';
+import type { StreamEnd } from './follow-connection.js';
 import { failureOf, openResponse, positionOf } from './requests.js';
 
 /** How long a server may hold a long-poll: the specification leaves it to the server, and half a minute is common. */
@@ -46,8 +47,11 @@ export class ProtocolFollow {
     return token;
   }
 
-  /** The data, until the tail or the closure; throws what a request fails with. Then it may be called again. */
-  async *chunks(options: CheckedConnection, onOpen: () => void): AsyncGenerator<Uint8Array, void, undefined> {
+  /**
+   * The data, until the tail or the closure, and which it was (an appender never said that it was there: it has `left`);
+   * throws what a request fails with. Then it may be called again.
+   */
+  async *chunks(options: CheckedConnection, onOpen: () => void): AsyncGenerator<Uint8Array, StreamEnd, undefined> {
     for (;;) {
       const { response, release } = await this.#ask(options);
       try {
@@ -64,7 +68,7 @@ export class ProtocolFollow {
         this.#moveTo(offset);
         this.#cursor = response.headers.get('stream-cursor') ?? undefined;
         this.#upToDate = response.status === 204 || response.headers.has('stream-up-to-date');
-        if (this.#upToDate && (closed || !this.#live)) return;
+        if (this.#upToDate && (closed || !this.#live)) return closed ? 'closed' : 'left';
       } catch (error) {
         throw failureOf(error, this.#url, options);
       } finally {

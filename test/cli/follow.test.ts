@@ -30,6 +30,24 @@ describe('millrace follow', () => {
     expect(command.stdout.toString()).toBe('one two');
   });
 
+  it('ends with an exit code of its own where the appender was killed, and not where it left', async () => {
+    for (const [signal, code] of [
+      ['SIGKILL', 10],
+      ['SIGINT', 0],
+    ] as const) {
+      const path = `/${signal}.txt`;
+      const appender = millrace('append', server.url + path);
+      appender.type('some of it\n');
+      const command = millrace('follow', '--wait=60', server.url + path);
+      await command.prints('some of it\n');
+      appender.kill(signal);
+      expect(await command.exit, signal).toBe(code);
+      expect(command.stderr).toMatch(code === 0 ? /^$/ : /^millrace: the appender was lost[^\n]*\n$/);
+      // Who comes later is told the same.
+      expect(await millrace('follow', server.url + path).exit).toBe(code);
+    }
+  });
+
   it('waits with --wait for a stream that is not there yet', async () => {
     const command = millrace('follow', '--wait', '--live', `${server.url}/late.txt`);
     const impatient = millrace('follow', '--wait', '0', `${server.url}/none.txt`);
@@ -78,7 +96,7 @@ describe('millrace follow', () => {
     await command.prints('OLD');
     own.cut();
     await Promise.all([store.delete('a.txt'), store.create('a.txt', { data: Buffer.from('NEW and longer') })]);
-    expect(await command.exit).toBe(8);
+    expect(await command.exit).toBe(9);
     expect(command.stdout.toString()).toBe('OLD');
     expect(command.stderr).toMatch(/^millrace: [^\n]*\[OFFSET_OF_ANOTHER_STREAM\]\n$/);
     await own.kill();

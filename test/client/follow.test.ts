@@ -1,6 +1,6 @@
 import { Readable } from 'node:stream';
 import fc from 'fast-check';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { append, openAppend } from '../../src/client/append.js';
 import { type Follower, type FollowOptions, follow } from '../../src/client/follow.js';
 import { close, create, head, read, remove } from '../../src/client/requests.js';
@@ -88,6 +88,38 @@ describe('follow', () => {
     await expect(collect(follow(`${server.url}/a.txt`, { offset: 'abc' }))).rejects.toMatchObject({
       code: 'INVALID_OFFSET',
     });
+  });
+
+  it('says how the stream came to its end', async () => {
+    const ends: unknown[] = [];
+    const follower = (path: string, options: FollowOptions = {}) => follow(`${server.url}/${path}`, options);
+    const end = async (each: Follower) => {
+      expect(each.end).toBeUndefined();
+      await collect(each);
+      ends.push(each.end);
+    };
+    await append(`${server.url}/left.txt`, 'all');
+    await end(follower('left.txt'));
+    await append(`${server.url}/closed.txt`, 'all', { closeStream: true });
+    await end(follower('closed.txt'));
+    await end(follower('closed.txt', { live: true, offset: 'now' }));
+    await create(`${server.url}/never.txt`);
+    await end(follower('never.txt'));
+
+    const writer = (await openAppend(`${server.url}/lost.txt`)).getWriter();
+    await writer.write('some');
+    const watching = follower('lost.txt');
+    const reading = collect(watching);
+    await vi.waitFor(async () => expect((await head(`${server.url}/lost.txt`)).offset).toMatch(/^0*4_/));
+    await writer.abort(new Error('the process died'));
+    await reading;
+    ends.push(watching.end);
+    await end(follower('lost.txt'));
+    expect(ends).toEqual(['left', 'closed', 'closed', 'left', 'lost', 'lost']);
+
+    const leaving = follower('left.txt');
+    for await (const _ of leaving) break;
+    expect(leaving.end).toBeUndefined();
   });
 
   it('waits for a stream that is not there yet, if told to, and then says that there is none', async () => {
