@@ -112,9 +112,15 @@ function followServer(url: URL, base: URL, onEvent: OnEvent, onReady: () => void
   return new Promise((resolve, reject) => {
     const socket = new WebSocket(url, { perMessageDeflate: false, handshakeTimeout: DEFAULT_CONNECT_TIMEOUT_MS });
     const stop = () => {
+      clearTimeout(answer);
       resolve();
       socket.close();
     };
+    // The handshake has a limit of its own; a server that then says nothing is no better.
+    const answer = setTimeout(() => {
+      socket.terminate();
+      reject(unreachable(base, new Error(`it did not answer within ${DEFAULT_CONNECT_TIMEOUT_MS} ms`)));
+    }, DEFAULT_CONNECT_TIMEOUT_MS);
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     socket.on('unexpected-response', (_, response) => {
@@ -125,17 +131,20 @@ function followServer(url: URL, base: URL, onEvent: OnEvent, onReady: () => void
       response.on('end', () => reject(refused(response.statusCode ?? 0, body)));
     });
     socket.on('error', (cause) => reject(unreachable(base, cause)));
+    socket.on('close', () => clearTimeout(answer));
     socket.on('close', () => reject(unreachable(base, new Error('the server ended the connection'))));
     socket.on('message', (data) => {
       try {
         const event = readEvent(data as Buffer);
-        if ('op' in event) onReady();
-        else {
+        if ('op' in event) {
+          clearTimeout(answer);
+          onReady();
+        } else {
           socket.pause();
           onEvent(event).then(() => socket.resume(), reject);
         }
       } catch (error) {
-        reject(isMillraceError(error) ? error : unreachable(base, error));
+        reject(isMillraceError(error) && error.code !== 'INVALID_JSON' ? error : notUnderstood(base));
       }
     });
   });
@@ -165,6 +174,11 @@ function readEvent(frame: Uint8Array): ChannelEvent | { readonly op: 'ok' } {
       ? new EncodedMessage(Buffer.from(value('base64'), 'base64'), 'binary')
       : new EncodedMessage(json, 'json');
   return { channel, message };
+}
+
+function notUnderstood(base: URL): MillraceError {
+  const message = `The server at ${base} sent what is no event of a channel: it is no Millrace server, or another one.`;
+  return new MillraceError('UNEXPECTED_RESPONSE', message);
 }
 
 function unreachable(base: URL, cause: unknown): MillraceError {

@@ -1,5 +1,8 @@
+import { once } from 'node:events';
 import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { afterAll, afterEach, describe, expect, it } from 'vitest';
+import { WebSocketServer } from 'ws';
 import { BrokerMissing } from '../brokers/broker-process.js';
 import { startRedis } from '../brokers/start-redis.js';
 import { listening, millrace, SilentServer, serve, stopAll } from './commands.js';
@@ -63,6 +66,25 @@ describe('millrace publish and subscribe, through a server', () => {
       expect(command.stderr).toMatch(/^millrace: .*\[CONNECTION_FAILED\]\n$/);
     }
     silent.stop();
+  });
+
+  it('gives up on a server that takes its WebSocket and never says ok, or says what is no message', async () => {
+    const sayings = [undefined, 'hello', '[1]', '{"op":'];
+    const sockets = new WebSocketServer({ port: 0, host: '127.0.0.1' });
+    sockets.on('connection', (socket, request) => {
+      const saying = sayings[Number(new URL(request.url ?? '', 'http://localhost').searchParams.get('channel'))];
+      if (saying !== undefined) socket.send(saying);
+    });
+    await once(sockets, 'listening');
+    const url = `http://127.0.0.1:${(sockets.address() as AddressInfo).port}`;
+    const commands = sayings.map((_, i) => millrace('subscribe', url, String(i)));
+    for (const [i, command] of commands.entries()) {
+      const [code, exit] = sayings[i] === undefined ? ['CONNECTION_FAILED', 5] : ['UNEXPECTED_RESPONSE', 1];
+      expect([await command.exit, command.stderr]).toEqual([exit, expect.stringContaining(`[${code}]`)]);
+      expect(command.stderr).toMatch(/^millrace: [^\n]*\n$/);
+    }
+    for (const socket of sockets.clients) socket.terminate();
+    sockets.close();
   });
 
   it('says what is wrong, with an exit code for each kind', async () => {

@@ -15,8 +15,8 @@ interface Answer {
 const JSON_TYPE = { 'Content-Type': 'application/json' };
 const TEXT = { 'Content-Type': 'text/plain' };
 
-/** Of time, not of the stream. */
-const FLEETING = new Set(['date', 'connection', 'keep-alive', 'stream-cursor', 'transfer-encoding']);
+/** Of time, not of the stream. `Last-Modified` is never later than `Date`, so in its first second it still moves. */
+const FLEETING = new Set(['date', 'connection', 'keep-alive', 'last-modified', 'stream-cursor', 'transfer-encoding']);
 
 async function send(
   url: string,
@@ -125,12 +125,17 @@ describe('a server that is killed', () => {
       return answers;
     };
     const before = await askAll();
+    const modified = async () =>
+      Date.parse((await fetch(`${url}/text`, { method: 'HEAD' })).headers.get('last-modified') ?? '');
+    const modifiedBefore = await modified();
     expect(claim.status).toBe(200);
     expect(before['HEAD /gone undefined ']?.status).toBe(404);
     expect(before['GET /fork undefined ']?.body).toBe('inherited and own');
     for (let i = 0; i < 2; i++) {
       server = await kill(server, root);
       expect(await askAll()).toEqual(before);
+      // The journal has the moment in which the record was made, readers were told of the one in which they saw it.
+      expect(Math.abs((await modified()) - modifiedBefore)).toBeLessThanOrEqual(1_000);
     }
     const { token, wake_id, generation } = JSON.parse(claim.body) as {
       token: string;
