@@ -26,12 +26,13 @@ export interface FollowOptions extends ConnectionOptions {
   /**
    * What to do where the stream was deleted and another one is at its place: `'fail'` (default) with
    * `OFFSET_OF_ANOTHER_STREAM`, or go on with the new stream from its beginning. A function is called before its first
-   * chunk is given out: what was read before is of the old one.
+   * chunk is given out: what was read before is of the old one. Where the other one is yet to be made, `wait` says for how
+   * long it is waited for; without, and always with `'fail'`, a stream that is deleted while it is followed is `STREAM_NOT_FOUND`.
    */
   readonly onRecreated?: 'fail' | 'restart' | (() => void);
   /**
    * Wait for a stream that is not there yet: for {@link DEFAULT_FOLLOW_WAIT_MS}, or for so many milliseconds; then it is
-   * `STREAM_NOT_FOUND` after all. Default `false`.
+   * `STREAM_NOT_FOUND` after all. With `onRecreated` also for one that is to take a deleted one's place. Default `false`.
    */
   readonly wait?: boolean | number;
   /** Bytes that may have arrived and not been taken, about; then the server has to wait (default {@link DEFAULT_RECEIVED_BYTES_MAX}). */
@@ -179,7 +180,7 @@ export class Follower implements AsyncIterable<Uint8Array> {
   /** The data of one connection after the other. */
   async *#connections(): AsyncGenerator<Uint8Array, void, undefined> {
     const options = { ...this.#options, signal: this.#ending.signal };
-    const looks = new Looks(this.#waitMs);
+    let looks = new Looks(this.#waitMs);
     let opened = false;
     const onOpen = () => {
       opened = true;
@@ -197,8 +198,13 @@ export class Follower implements AsyncIterable<Uint8Array> {
       }
       options.signal.throwIfAborted();
       if (!opened) failure = await this.#otherWay(failure, options);
-      if (failure === undefined || this.#restartsAfter(failure)) continue;
-      const delayMs = opened ? this.#retryDelayMs(failure) : looks.next(failure);
+      if (failure === undefined) continue;
+      if (this.#restartsAfter(failure, opened)) {
+        looks = new Looks(this.#waitMs);
+        continue;
+      }
+      const awaited = !opened || (this.#restarting && isMillraceError(failure, 'STREAM_NOT_FOUND'));
+      const delayMs = awaited ? looks.next(failure) : this.#retryDelayMs(failure);
       if (delayMs === undefined) throw failure;
       await wait(delayMs, options.signal);
     }
@@ -246,10 +252,12 @@ export class Follower implements AsyncIterable<Uint8Array> {
   }
 
   /** Whether what happened means that this stream is over, and that one at its place is to be read from its beginning. */
-  #restartsAfter(failure: unknown): boolean {
+  #restartsAfter(failure: unknown, opened: boolean): boolean {
     if (this.#onRecreated === 'fail' || this.#way instanceof ProtocolFollow) return false;
-    // Deleted under our eyes: if there is a new one by now, it is what was asked for.
-    const deleted = isMillraceError(failure, 'STREAM_NOT_FOUND') && failure.details.closeCode !== undefined;
+    // Deleted, under our eyes or while the connection was lost: if there is a new one by now, it is what was asked for.
+    const deleted =
+      isMillraceError(failure, 'STREAM_NOT_FOUND') &&
+      (failure.details.closeCode !== undefined || (opened && !this.#restarting));
     if (!deleted && !isMillraceError(failure, 'OFFSET_OF_ANOTHER_STREAM')) return false;
     this.#way.restart();
     this.#heldBytes = 0;

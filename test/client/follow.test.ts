@@ -407,6 +407,34 @@ describe('a follower whose stream was made anew while its connection was broken'
     expect((await next).value).toBe('new');
   });
 
+  it('waits for the new one, where it is to wait', async () => {
+    const { store } = server;
+    await store.create('b.txt', { data: Buffer.from('old') });
+    const calls: string[] = [];
+    const options = { live: true, ...quick, wait: true, onRecreated: () => calls.push('recreated') };
+    const chunks = follow(`${server.url}/b.txt`, options).text();
+    expect((await chunks.next()).value).toBe('old');
+    const next = chunks.next();
+    const joins = vi.spyOn(store, 'subscribe');
+    await store.delete('b.txt');
+    // It was back, and there was nothing.
+    await vi.waitFor(() => expect(joins).toHaveBeenCalled());
+    await expect(joins.mock.results[0]?.value).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+    await store.create('b.txt', { data: Buffer.from('new'), closed: true });
+    expect((await next).value).toBe('new');
+    expect(calls).toEqual(['recreated']);
+  });
+
+  it('is told that there is none, where it is not to wait', async () => {
+    const { store } = server;
+    await store.create('b.txt', { data: Buffer.from('old') });
+    const chunks = follow(`${server.url}/b.txt`, { live: true, ...quick, onRecreated: 'restart' }).text();
+    expect((await chunks.next()).value).toBe('old');
+    server.cut();
+    await store.delete('b.txt');
+    await expect(chunks.next()).rejects.toMatchObject({ code: 'STREAM_NOT_FOUND' });
+  });
+
   it('is told also where its token is from before', async () => {
     await create(`${server.url}/b.txt`, { data: 'old' });
     const { offset } = await head(`${server.url}/b.txt`);
