@@ -21,9 +21,10 @@ export const upgradeRequired: StreamHandler = async ({ req, res, route, context 
     res.setHeader('Upgrade', 'websocket');
     res.setHeader('Connection', 'Upgrade');
   }
+  const otherwise = route.verb === 'append' ? 'PUT or POST with the data as the body' : 'GET with ?live=raw';
   throw new MillraceError(
     'UPGRADE_REQUIRED',
-    'This needs a WebSocket handshake (Upgrade: websocket), or PUT or POST with the data as the body.',
+    `This needs a WebSocket handshake (Upgrade: websocket), or ${otherwise}. If one was sent, a proxy has taken it away.`,
   );
 };
 

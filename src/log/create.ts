@@ -145,12 +145,17 @@ export function checkNamed(stream: Stream, { ttlSeconds, expiresAtMs, fork }: Cr
 }
 
 function existsOtherwise(stream: Stream): MillraceError {
+  const { path, contentType, ttlSeconds, expiresAtMs, fork } = stream;
+  const { closed } = stream.next;
+  const configuration = [contentType, closed ? 'closed' : 'open'];
+  if (ttlSeconds !== undefined) configuration.push(`a TTL of ${ttlSeconds} s`);
+  if (expiresAtMs !== undefined) configuration.push(`until ${new Date(expiresAtMs).toISOString()}`);
+  if (ttlSeconds === undefined && expiresAtMs === undefined) configuration.push('no life time');
+  if (fork !== undefined) configuration.push(`a fork of ${fork.path}`);
   return new MillraceError(
     'STREAM_EXISTS',
-    `There is a stream at ${stream.path} already, of another configuration (${stream.contentType}, ${
-      stream.next.closed ? 'closed' : 'open'
-    }). Append to it as it is, delete it first, or choose another path.`,
-    { contentType: stream.contentType, closed: stream.next.closed },
+    `There is a stream at ${path} already, of another configuration (${configuration.join(', ')}). Append to it as it is, delete it first, or choose another path.`,
+    { contentType, closed },
   );
 }
 

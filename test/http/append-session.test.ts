@@ -70,6 +70,7 @@ describe('a stream that is there', () => {
     ] as Record<string, string>[]) {
       const answer = await ask(server, 'POST', '/a?verb=append', { headers, body: 'x' });
       expect([answer.status, problemOf(answer)]).toEqual([409, 'STREAM_EXISTS']);
+      expect(String(answer.body)).toContain('(text/plain, open, a TTL of 60 s)');
       const socket = await tryOpen(server, '/a?verb=append', { headers });
       expect('status' in socket && socket.status).toBe(409);
     }

@@ -32,5 +32,8 @@ describe('a request that needs a WebSocket and comes without the upgrade', () =>
     expect(await ask('/a.txt?live=ws&offset=-1')).toEqual([426, 'UPGRADE_REQUIRED']);
     const response = await fetch(`${server.url}/a.txt?live=ws`);
     expect(response.headers.get('upgrade')).toBe('websocket');
+    // To a follower nothing is said of a body, and both learn where their upgrade may be.
+    const { detail } = (await response.json()) as { detail: string };
+    expect(detail).toMatch(/GET with \?live=raw\. .*a proxy/);
   });
 });
