@@ -64,12 +64,12 @@ export function routeOf(req: IncomingMessage, context: Pick<HttpContext, 'prefix
 
 /**
  * Fields of which there can be one only, by the length of their names. Of several Node keeps the first and drops the rest
- * in silence; a proxy in front may have decided by another (RFC 9112, section 3.2, has 400 for `Host`).
+ * in silence; a proxy in front may have decided by another (RFC 9112, section 3.2, has 400 for `Host`). The official Rust
+ * client sends `Authorization` twice where it was given twice: who reads that field looks itself.
  */
 const SINGLE_FIELDS: readonly (string | undefined)[] = Object.assign([], {
   4: 'host',
   12: 'content-type',
-  13: 'authorization',
 });
 
 function refuseAmbiguity({ rawHeaders, headers, httpVersion }: IncomingMessage): void {

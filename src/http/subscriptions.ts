@@ -268,7 +268,9 @@ async function parseObject(body: Buffer): Promise<Readonly<Record<string, unknow
 }
 
 function bearerToken(exchange: SubscriptionExchange): string | undefined {
-  return /^Bearer +(\S+)$/i.exec(exchange.req.headers.authorization ?? '')?.[1];
+  const { authorization = [] } = exchange.req.headersDistinct;
+  // Of several it would be anybody's guess which one counts.
+  return authorization.length === 1 ? /^Bearer +(\S+)$/i.exec(authorization[0] as string)?.[1] : undefined;
 }
 
 function sendEmpty({ res, base }: SubscriptionExchange): void {

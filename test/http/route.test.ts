@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { dial, drain, serve, type TestServer } from './test-server.js';
+import { ask, dial, drain, serve, type TestServer } from './test-server.js';
 
 let server: TestServer;
 
@@ -21,13 +21,49 @@ describe('a request that may mean two things', () => {
     ['Host', 'localhost', 'evil.example'],
     ['Host', 'localhost', 'localhost'],
     ['host', 'localhost', 'localhost'],
-    ['Authorization', 'Bearer a', 'Bearer b'],
     ['Content-Type', 'text/plain', 'text/html'],
   ])('is refused: two fields %s', async (name, one, other) => {
     const host = name.toLowerCase() === 'host' ? [] : ['Host: localhost'];
     const answer = await send('POST /a HTTP/1.1', ...host, `${name}: ${one}`, `${name.toUpperCase()}: ${other}`);
     expect(answer).toMatch(/^HTTP\/1.1 400 [\s\S]*INVALID_REQUEST/);
     expect((await server.store.stat('a')).tail).toBe(0);
+  });
+
+  it('has more than one Authorization, as the official Rust client may send: that matters only where a token is asked for', async () => {
+    const twice = (token: string) => [`Authorization: Bearer ${token}`, `authorization: Bearer ${token}`];
+    const served = await send(
+      'POST /a HTTP/1.1',
+      'Host: localhost',
+      ...twice('x'),
+      'Content-Type: text/plain',
+      'Stream-Closed: true',
+    );
+    expect(served).toMatch(/^HTTP\/1.1 204 /);
+    const json = { 'content-type': 'application/json' };
+    const subscription = { type: 'pull-wake', streams: ['a'], wake_stream: 'wake' };
+    await ask(server, 'PUT', '/__ds/subscriptions/s', { headers: json, body: JSON.stringify(subscription) });
+    await ask(server, 'PUT', '/b', { headers: json });
+    await ask(server, 'POST', '/__ds/subscriptions/s/streams', { headers: json, body: '{"streams":["b"]}' });
+    await ask(server, 'POST', '/b', { headers: json, body: '1' });
+    const claim = await ask(server, 'POST', '/__ds/subscriptions/s/claim', { headers: json, body: '{"worker":"w"}' });
+    const { token, wake_id, generation } = JSON.parse(claim.text) as {
+      token: string;
+      wake_id: string;
+      generation: number;
+    };
+    const body = JSON.stringify({ wake_id, generation });
+    const release = (fields: readonly string[]) =>
+      send(
+        'POST /__ds/subscriptions/s/release HTTP/1.1',
+        'Host: localhost',
+        ...fields,
+        `Content-Length: ${body.length}`,
+        'Connection: close',
+        '',
+        body,
+      );
+    expect(await release(twice(token))).toMatch(/^HTTP\/1.1 401 [\s\S]*TOKEN_INVALID/);
+    expect(await release([`Authorization: Bearer ${token}`])).toMatch(/^HTTP\/1.1 204 /);
   });
 
   it('is refused, too, where it asks for a WebSocket', async () => {
