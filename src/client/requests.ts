@@ -26,6 +26,11 @@ export interface StreamHead extends StreamPosition {
   readonly ttlSeconds?: number;
   /** When it expires. */
   readonly expiresAt?: Date;
+  /**
+   * Whether an appender is at it, or else how the last one ended: it `left` when it was done, or was `lost`, and the stream
+   * may be unfinished. Absent where there was none, where the stream is closed, and from servers that do not tell.
+   */
+  readonly appender?: 'active' | 'left' | 'lost';
 }
 
 /** Options of {@link create}. */
@@ -59,7 +64,7 @@ export interface ReadAnswer extends StreamPosition {
 
 /**
  * Creates a stream; `created` is false where one of the same kind was there before.
- * Errors: `STREAM_EXISTS` for one of another kind, `INVALID_*`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`.
+ * Errors: `STREAM_EXISTS` for one of another kind, `STREAM_EXPIRED`, `INVALID_*`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`.
  */
 export async function create(
   url: string | URL,
@@ -96,7 +101,8 @@ export function headOf(url: URL, options: CheckedConnection): Promise<StreamHead
 
 /**
  * Reads one piece of what a stream holds; go on with the answer's `offset` until `upToDate`.
- * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `INVALID_OFFSET`, `OFFSET_OUT_OF_RANGE`, `CONNECTION_FAILED`, `UNEXPECTED_RESPONSE`.
+ * Errors: `STREAM_NOT_FOUND`, `STREAM_GONE`, `INVALID_OFFSET`, `OFFSET_OUT_OF_RANGE`, `OFFSET_OF_ANOTHER_STREAM`, `CONNECTION_FAILED`,
+ * `UNEXPECTED_RESPONSE`.
  */
 export async function read(url: string | URL, options: ReadOptions = {}): Promise<ReadAnswer> {
   const target = withQuery(parseStreamUrl(url), { offset: options.offset ?? '-1' });
@@ -230,11 +236,13 @@ function readHead(response: Response): StreamHead {
   const { headers } = response;
   const ttl = headers.get('stream-ttl');
   const expiresAt = headers.get('stream-expires-at');
+  const appender = headers.get('stream-appender');
   return {
     ...positionOf(response),
     contentType: headers.get('content-type') ?? 'application/octet-stream',
     ...(ttl === null ? {} : { ttlSeconds: Number(ttl) }),
     ...(expiresAt === null ? {} : { expiresAt: new Date(expiresAt) }),
+    ...(appender === 'active' || appender === 'left' || appender === 'lost' ? { appender } : {}),
   };
 }
 

@@ -48,6 +48,22 @@ describe('create', () => {
   });
 });
 
+describe('head', () => {
+  it('tells whether an appender is at a stream, and how the last one ended', async () => {
+    await create(url);
+    expect(await head(url)).not.toHaveProperty('appender');
+    const { store } = server;
+    const session = await store.acquire('a.txt');
+    expect(await head(url)).toMatchObject({ appender: 'active' });
+    await session.release({ lost: true });
+    expect(await head(url)).toMatchObject({ appender: 'lost' });
+    await (await store.acquire('a.txt')).release();
+    expect(await head(url)).toMatchObject({ appender: 'left' });
+    await close(url);
+    expect(await head(url)).not.toHaveProperty('appender');
+  });
+});
+
 describe('read', () => {
   it('gives what there is from an offset on, and where to go on', async () => {
     await append(url, 'one two');
