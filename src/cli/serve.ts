@@ -52,7 +52,7 @@ const limitOptions: readonly Option[] = [
   limit('--followers-max <n>', 'followers at one time', 1),
   limit('--appenders-max <n>', 'appender sessions at one time', 1),
   limit('--intake-bytes-max <bytes>', 'bytes that are on their way in, of all clients', 1),
-  limit('--intake-bytes-per-address-max <bytes>', 'the same of one address, but of this machine', 1),
+  limit('--intake-bytes-per-address-max <bytes>', 'the same of one address (of this machine no limit)', 1),
   limit('--appender-stall-ms <ms>', 'how long an appender may stop in the middle of a message', 1, TIMER_MS_MAX),
   limit('--appender-silence-ms <ms>', 'how long nothing at all may be heard of an appender', 1, TIMER_MS_MAX),
   limit('--heartbeat-interval-ms <ms>', 'how often a live connection gets a sign of life', 1, TIMER_MS_MAX),
@@ -86,7 +86,7 @@ export function serveCommand(): Command {
     .addOption(verboseOption())
     .addOption(jsonOption())
     .addOption(limit('--connections-max <n>', 'connections at one time', 1))
-    .addOption(limit('--connections-per-address-max <n>', 'connections of one address, but of this machine', 1));
+    .addOption(limit('--connections-per-address-max <n>', 'the same of one address (of this machine no limit)', 1));
   for (const option of limitOptions) command.addOption(option);
   return command.action(serve);
 }

@@ -18,8 +18,9 @@ export interface ServerConfig {
    */
   readonly hub?: string;
   /**
-   * Scheme and host under which clients reach the server, like `https://streams.example`, for the URLs that it gives out.
-   * Default: as each request names them. Needed behind a proxy that does not pass `Host` on.
+   * Scheme and host under which clients reach the server, like `https://streams.example`: for the URLs that it gives out, as a
+   * host that requests may name, and as the origin of its own pages. Default: as each request names them, where that may be.
+   * Needed behind a proxy: one that passes `Host` on names a host that is not known, one that does not a wrong one.
    */
   readonly publicUrl?: string;
   /**
