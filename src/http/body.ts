@@ -86,8 +86,10 @@ class GatheredBody {
   readonly #bytesMax: number;
   readonly #intake: Intake;
   readonly #onFailed: (error: MillraceError) => void;
-  /** Where the body's length is known it goes to its place at once. */
-  readonly #whole: Buffer | undefined;
+  /**
+   * Put together at the end, also where the length is known: as long as a body waits for its turn it takes no more than
+   * what of it is here. Memory for all of it would cost nothing only where it is new to the process.
+   */
   readonly #pieces = new Pieces();
   #size = 0;
   #over = false;
@@ -107,10 +109,7 @@ class GatheredBody {
       },
       clientAddress(req.socket),
     );
-    if (declared === undefined) return;
-    this.#intake.expect(declared);
-    // Memory that nobody has written to costs nothing yet.
-    this.#whole = Buffer.allocUnsafeSlow(declared);
+    if (declared !== undefined) this.#intake.expect(declared);
   }
 
   add(chunk: Buffer): void {
@@ -119,15 +118,14 @@ class GatheredBody {
       this.#fail(bodyTooLarge(this.#bytesMax));
       return;
     }
-    if (this.#whole !== undefined) this.#whole.set(chunk, this.#size);
-    else this.#pieces.add(chunk);
+    this.#pieces.add(chunk);
     this.#size += chunk.length;
     this.#intake.take(chunk.length);
   }
 
   end(): Buffer {
     this.#over = true;
-    const body = this.#whole ?? this.#pieces.join();
+    const body = this.#pieces.join();
     if (body.length === 0) this.#intake.close();
     else intakes.set(body, this.#intake);
     return body;
