@@ -61,8 +61,8 @@ export class AppendIntake {
   }
 
   /**
-   * Takes one frame, in a JSON stream its lines; or the bytes of several. They are copied before the caller's run of
-   * synchronous code has been followed by another one, so they may be a part of a larger buffer.
+   * Takes one frame, in a JSON stream its lines; or the bytes of several. They are kept where they fill a large buffer of
+   * their own, and copied otherwise, before the caller's run of synchronous code has been followed by another one.
    */
   take(data: Uint8Array, frames = 1): void {
     if (this.#failure !== undefined) return;
@@ -111,7 +111,9 @@ export class AppendIntake {
     this.#flushQueued = false;
     if (this.#gatheredBytes === 0 || this.#failure !== undefined) return;
     const pieces = this.#pieces;
-    const data = Buffer.concat(pieces, this.#gatheredBytes);
+    const [first] = pieces as [Uint8Array];
+    // A message that is large stands for itself. What is small is a part of something larger.
+    const data = pieces.length === 1 && isWhole(first) ? first : Buffer.concat(pieces, this.#gatheredBytes);
     const frames = this.#gatheredFrames;
     this.#pieces = [];
     this.#gatheredBytes = 0;
@@ -119,7 +121,7 @@ export class AppendIntake {
     this.#append(data, frames, false);
   }
 
-  #append(data: Buffer, frames: number, close: boolean): void {
+  #append(data: Uint8Array, frames: number, close: boolean): void {
     const before = this.#last;
     const appending = this.#session.append(data, close ? { close } : { count: frames });
     this.#last = appending.then(
@@ -160,4 +162,9 @@ export class AppendIntake {
     this.#full = full;
     this.#events.onFull(full);
   }
+}
+
+/** Whether bytes are large and all that their buffer holds: those are kept, the copy would take as much again. */
+function isWhole(bytes: Uint8Array): boolean {
+  return bytes.length > BATCH_BYTES_MAX && bytes.length === bytes.buffer.byteLength;
 }

@@ -52,9 +52,9 @@ export const eventSocket: MillraceUpgrade = async ({ route, context, socket, acc
   const stop = new AbortController();
   const untrack = context.track({ stop: () => stop.abort(), abort: () => ws.terminate() });
   readFrames(ws, socket, context, { onRefused: (error) => closeWebSocket(ws, socket, 1013, error.code) });
-  const { hold, close } = publishIntake(context, socket);
+  const { hold, end } = publishIntake(context, socket);
   await serveEventSocket(ws, socket, hub, targets, { ...limitsOf(context), signal: stop.signal, hold });
-  close();
+  end();
   untrack();
   release();
 };
@@ -67,17 +67,22 @@ function publishIntake({ intake }: HttpContext, socket: Duplex & { readonly remo
   socket.on('resume', () => {
     if (publishes.isWaiting) socket.pause();
   });
-  let open = true;
+  // What came before the end is still read and published, and counts until that is done.
+  let ended = false;
+  const closeWhenDone = () => {
+    if (ended && publishes.bytes === 0) publishes.close();
+  };
   return {
     hold(bytes: number) {
       publishes.take(bytes);
       return () => {
-        if (open) publishes.give(bytes);
+        publishes.give(bytes);
+        closeWhenDone();
       };
     },
-    close() {
-      open = false;
-      publishes.close();
+    end() {
+      ended = true;
+      closeWhenDone();
     },
   };
 }

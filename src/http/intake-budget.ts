@@ -24,7 +24,8 @@ export interface IntakeOwner {
   onFull(full: boolean): void;
   /**
    * It has waited too long (`INTAKE_BUSY`), or others wait and it does not go on (`REQUEST_TIMEOUT`): let go of what is
-   * here, and close the intake. Left out where bytes go away by themselves, however slowly: nobody is refused then.
+   * here, and close the intake. Left out where all is here and goes away by itself, however slowly (it is settling):
+   * nobody is refused then.
    */
   onRefused?(error: MillraceError): void;
 }
@@ -35,21 +36,26 @@ export interface IntakeOwner {
  * turn, the eldest first.
  *
  * - Small ones go on while large ones wait: those may fill three quarters.
- * - The eldest large one always goes on, whatever the others hold: so there is always one that comes to its end.
+ * - The eldest large one that is not whole goes on, whatever the others of its kind hold: so there is always one that
+ *   comes to its end. It waits only while what is whole already, and goes away by itself, fills a quarter.
  * - Who waits too long is refused, and while somebody waits also who does not go on: a client cannot hold room by
  *   sending nothing.
  */
 export class IntakeBudget {
   readonly #limits: IntakeLimits;
   readonly #largeMax: number;
+  readonly #settlingMax: number;
+  /** Those that are not whole, and may be refused. */
   readonly #small = new Set<Intake>();
-  /** In the order in which they became large. */
+  /** The same, in the order in which they became large. */
   readonly #large = new Set<Intake>();
   readonly #byAddress = new Map<string, number>();
   /** Those that wait, the eldest first. */
   #line: Intake[] = [];
   #smallBytes = 0;
   #largeBytes = 0;
+  /** Those of the large bytes that go away by themselves. */
+  #settlingBytes = 0;
   #opened = 0;
   #timer: NodeJS.Timeout | undefined;
   /** Since when somebody waits. */
@@ -58,6 +64,7 @@ export class IntakeBudget {
   constructor(limits: IntakeLimits) {
     this.#limits = limits;
     this.#largeMax = Math.floor((limits.intakeBytesMax * 3) / 4);
+    this.#settlingMax = limits.intakeBytesMax - this.#largeMax;
   }
 
   /** All bytes that are counted. */
@@ -88,7 +95,7 @@ export class IntakeBudget {
 
   /** For {@link Intake} only. */
   take(intake: Intake, bytes: number): void {
-    if (intake.bytes === 0) (intake.isLarge ? this.#large : this.#small).add(intake);
+    if (intake.bytes === 0 && !intake.settles) (intake.isLarge ? this.#large : this.#small).add(intake);
     intake.bytes += bytes;
     intake.received += bytes;
     if (intake.isLarge) this.#countLarge(intake, bytes);
@@ -129,12 +136,13 @@ export class IntakeBudget {
     if (intake.bytes === 0) return;
     this.#small.delete(intake);
     this.#smallBytes -= intake.bytes;
-    this.#large.add(intake);
+    if (!intake.settles) this.#large.add(intake);
     this.#countLarge(intake, intake.bytes);
   }
 
-  #countLarge({ address }: Intake, bytes: number): void {
+  #countLarge({ address, settles }: Intake, bytes: number): void {
     this.#largeBytes += bytes;
+    if (settles) this.#settlingBytes += bytes;
     if (address === undefined) return;
     const held = (this.#byAddress.get(address) ?? 0) + bytes;
     if (held === 0) this.#byAddress.delete(address);
@@ -151,7 +159,8 @@ export class IntakeBudget {
     const { address } = intake;
     const ofAddress = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);
     const hasRoom = this.#largeBytes < this.#largeMax && this.bytes < intakeBytesMax;
-    return (hasRoom && ofAddress < intakeBytesPerAddressMax) || this.#large.values().next().value === intake;
+    if (hasRoom && ofAddress < intakeBytesPerAddressMax) return true;
+    return this.#settlingBytes < this.#settlingMax && this.#large.values().next().value === intake;
   }
 
   #wait(intake: Intake): void {
@@ -210,7 +219,7 @@ export class IntakeBudget {
     }
     const lookAt = (intake: Intake) => {
       const { owner } = intake;
-      if (owner.onRefused === undefined || intake.isWaiting) return;
+      if (intake.isWaiting) return;
       if (intake.progressAtMs < this.#pressedSinceMs || intake.received - intake.progress >= PROGRESS_BYTES) {
         intake.progress = intake.received;
         intake.progressAtMs = now;
@@ -243,6 +252,8 @@ export class Intake {
   readonly owner: IntakeOwner;
   readonly order: number;
   readonly address: string | undefined;
+  /** Whether its bytes go away by themselves. */
+  readonly settles: boolean;
   /** What it has in memory. */
   bytes = 0;
   isLarge = false;
@@ -261,6 +272,7 @@ export class Intake {
   constructor(budget: IntakeBudget, owner: IntakeOwner, order: number, address: string | undefined) {
     this.#budget = budget;
     this.owner = owner;
+    this.settles = owner.onRefused === undefined;
     this.order = order;
     this.address = address;
   }

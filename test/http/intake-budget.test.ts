@@ -131,9 +131,29 @@ describe('a budget for what is on its way in', () => {
     appender.intake.take(LARGE_MAX);
     other.intake.take(LARGE_MAX);
     vi.advanceTimersByTime(60_000);
-    expect([appender.full, other.full]).toEqual([false, true]);
+    expect([appender.code, other.code]).toEqual([undefined, undefined]);
+    // There will be room without either of them.
+    expect([appender.full, other.full]).toEqual([true, true]);
     appender.intake.give(LARGE_MAX);
-    expect(other.full).toBe(false);
+    expect([appender.full, other.full]).toEqual([false, true]);
+    other.intake.give(LARGE_MAX);
+    expect([appender.full, other.full]).toEqual([false, false]);
+  });
+
+  it('lets the eldest that is not whole wait for those whose bytes go away by themselves', () => {
+    const budget = new IntakeBudget(LIMITS);
+    const clients = Array.from({ length: 3 }, () => client(budget));
+    for (const { intake } of clients) intake.take(LARGE_MAX);
+    expect(clients.map(({ full }) => full)).toEqual([false, true, true]);
+    // The first one is whole: its bytes are another's until they are committed.
+    const appender = client(budget, undefined, false);
+    appender.intake.take(LARGE_MAX);
+    clients[0]?.intake.close();
+    expect(clients.map(({ full }) => full)).toEqual([false, true, true]);
+    clients[1]?.intake.take(1);
+    expect(clients.map(({ full }) => full)).toEqual([false, true, true]);
+    appender.intake.give(LARGE_MAX);
+    expect(clients.map(({ full }) => full)).toEqual([false, false, true]);
   });
 
   it('gives an address its share', () => {
