@@ -34,7 +34,8 @@ export class Backoff {
   #brokenSinceMs: number | undefined;
   #connectedAtMs: number | undefined;
 
-  constructor(options: RetryOptions = {}, random: () => number = Math.random, now: () => number = Date.now) {
+  /** `now` must not jump, as a wall clock may: a client would give up in the middle of a server's restart. */
+  constructor(options: RetryOptions = {}, random = Math.random, now = (): number => performance.now()) {
     this.retryMs = checkMs('retryMs', options.retryMs ?? DEFAULT_RETRY_MS, 0);
     this.#minMs = checkMs('retryDelayMinMs', options.retryDelayMinMs ?? DEFAULT_RETRY_DELAY_MIN_MS);
     this.#maxMs = checkMs('retryDelayMaxMs', options.retryDelayMaxMs ?? DEFAULT_RETRY_DELAY_MAX_MS);

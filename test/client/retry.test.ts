@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { Backoff, wait } from '../../src/client/retry.js';
 import { isMillraceError } from '../../src/errors.js';
 
@@ -42,6 +42,16 @@ describe('Backoff', () => {
 
   it('never tries again when retryMs is 0', () => {
     expect(new Backoff({ retryMs: 0 }).next()).toBeUndefined();
+  });
+
+  it('does not take a clock that jumps for time that has passed', () => {
+    let wallMs = 1_000;
+    const wallClock = vi.spyOn(Date, 'now').mockImplementation(() => wallMs);
+    const backoff = new Backoff({ retryMs: 60_000 });
+    expect(backoff.next()).toBeGreaterThan(0);
+    wallMs += 2 * 3_600_000;
+    expect(backoff.next()).toBeGreaterThan(0);
+    wallClock.mockRestore();
   });
 
   it.each(['retryMs', 'retryDelayMinMs', 'retryDelayMaxMs'])('refuses a negative %s by name', (name) => {
