@@ -121,12 +121,16 @@ export class Feed {
   readonly stream = new EventStream<HubEvent>({ bufferSize: BUFFER_SIZE });
   readonly subscriptions = new Set<HubSubscription>();
   readonly #budget: LagBudget;
+  /** Nobody may be less far behind than this: as long as nobody is further, there is nobody to look at. */
+  #strictest: LagLimits;
   /** How many bytes may come until the next {@link #settle}: one subtraction is all that an event costs for it. */
   readonly #stepBytes: number;
   #stepLeft: number;
   /** What all events up to the last step weigh, and which of them came first: for steps that somebody has not read. */
   #bytes = 0;
   #steps: Step[] = [];
+  /** How many events there were at the last step. */
+  #lastCount = 0;
   readonly #lagCheckInterval: number;
   readonly #lagCheckBytes: number;
   /** When the lag of the subscribers is looked at again. */
@@ -136,12 +140,20 @@ export class Feed {
     this.key = key;
     this.channels = channels;
     this.#budget = budget;
+    this.#strictest = limits;
     this.#lagCheckInterval = Math.max(1, Math.min(LAG_CHECK_INTERVAL_MAX, Math.floor(limits.maxLag / 8)));
     this.#lagCheckBytes = Math.max(1, Math.min(LAG_CHECK_BYTES_MAX, Math.floor(limits.maxLagBytes / 8)));
     this.#stepBytes = Math.min(BLOCK_BYTES, this.#lagCheckInterval * EVENT_BYTES_MIN);
     this.#stepLeft = this.#stepBytes;
     this.#nextCheck = { count: this.#lagCheckInterval, bytes: this.#lagCheckBytes };
     for (const channel of channels) channel.feeds = [...channel.feeds, this];
+  }
+
+  /** Takes in a subscriber that may be so far behind. */
+  join(subscription: HubSubscription, { maxLag, maxLagBytes }: LagLimits): void {
+    this.subscriptions.add(subscription);
+    const { maxLag: leastLag, maxLagBytes: leastBytes } = this.#strictest;
+    this.#strictest = { maxLag: Math.min(maxLag, leastLag), maxLagBytes: Math.min(maxLagBytes, leastBytes) };
   }
 
   publish(event: HubEvent, id: string | undefined, weight: number): void {
@@ -186,8 +198,10 @@ export class Feed {
     const bytes = this.#stepBytes - this.#stepLeft;
     this.#stepLeft = this.#stepBytes;
     this.#bytes += bytes;
-    this.stream.endBlock();
     const { count } = this.stream;
+    // So many small events are in blocks that are full, or soon will be; and to end one costs each subscriber something.
+    if (bytes > 2 * BLOCK_BYTES || count - this.#lastCount < BUFFER_SIZE) this.stream.endBlock();
+    this.#lastCount = count;
     this.#steps.push({ count, bytes: this.#bytes });
     if (count >= this.#nextCheck.count || this.#bytes >= this.#nextCheck.bytes) this.#limitLag(count);
     this.#budget.add(this, bytes);
@@ -196,9 +210,11 @@ export class Feed {
   #limitLag(count: number): void {
     this.#nextCheck = { count: count + this.#lagCheckInterval, bytes: this.#bytes + this.#lagCheckBytes };
     let most = 0;
-    for (const subscription of this.subscriptions) {
-      subscription.limitLag();
-      most = Math.max(most, subscription.feedLag);
+    for (const { feedLag } of this.subscriptions) if (feedLag > most) most = feedLag;
+    const { maxLag, maxLagBytes } = this.#strictest;
+    if (most > maxLag || this.bytesOfNewest(most) > maxLagBytes) {
+      most = 0;
+      for (const subscription of this.subscriptions) most = Math.max(most, subscription.limitLag());
     }
     // The step that the slowest one stands behind is the first that is still asked for.
     this.#steps.splice(0, Math.max(0, this.#lastStepUpTo(count - most)));

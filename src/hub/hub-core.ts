@@ -130,7 +130,7 @@ export class HubCore {
       signal: options.signal,
       leave: (each) => this.#leave(feed, each),
     });
-    if (!options.signal?.aborted) feed.subscriptions.add(subscription);
+    if (!options.signal?.aborted) feed.join(subscription, { maxLag, maxLagBytes });
     return subscription;
   }
 

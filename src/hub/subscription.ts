@@ -185,12 +185,13 @@ export class HubSubscription<E extends HubEvent = HubEvent> implements AsyncIter
 
   /**
    * Bounds what the feed keeps for this subscriber: one that is too far behind skips to the newest event, and is told so,
-   * or is ended. One message may always wait, however large it is.
+   * or is ended. One message may always wait, however large it is. Answers how many events of the feed it has not read.
    */
-  limitLag(): void {
+  limitLag(): number {
     const { feed, maxLag, maxLagBytes } = this.#setup;
     const { lag } = this.#events;
     if (lag > maxLag || (lag > 1 && feed.bytesOfNewest(lag) > maxLagBytes)) this.skip('live');
+    return this.#events.lag;
   }
 
   /** Lets go of the events that it has not read, or only of those that came live, and tells it so, or ends it. */
