@@ -21,7 +21,7 @@ let onAcknowledged = () => {};
 
 if (websocket) {
   socket.write(
-    `GET ${path}?verb=append HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
+    `GET ${path}?verb=append HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
       'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n' +
       'Sec-WebSocket-Protocol: millrace.append.v1\r\n\r\n',
   );

@@ -33,7 +33,7 @@ function open() {
   socket.on('error', (error) => {
     throw error;
   });
-  socket.write('GET / HTTP/1.1\r\nHost: bench\r\n\r\n');
+  socket.write(`GET / HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
 }
 
 process.on('message', (message) => {

@@ -5,7 +5,7 @@ import { options } from './options.mjs';
 import { END } from './records.mjs';
 
 const { port, followers, path } = options;
-const request = `GET ${path}?live=raw&offset=now HTTP/1.1\r\nHost: bench\r\n\r\n`;
+const request = `GET ${path}?live=raw&offset=now HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`;
 const buffer = Buffer.allocUnsafe(256 * 1024);
 let open = 0;
 let ended = 0;

@@ -70,6 +70,6 @@ process.on('message', ({ path, bytes }) => {
   socket.on('error', (error) => {
     throw error;
   });
-  socket.write(`GET ${path} HTTP/1.1\r\nHost: bench\r\n\r\n`);
+  socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
 });
 process.send('ready');
