@@ -5,6 +5,7 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { redis } from '../../src/hub/drivers/redis.js';
 import { createHub } from '../../src/hub/index.js';
 import { status, take } from '../../src/testing/hub-driver-harness.js';
+import { freePorts } from './broker-process.js';
 import { driveBroker } from './drive.js';
 import { redisCli, startRedis } from './start-redis.js';
 
@@ -157,7 +158,9 @@ await driveBroker(
     });
 
     it('works on a cluster', async () => {
-      const node = await startRedis(['--cluster-enabled', 'yes']);
+      // By default 10,000 above its port, where somebody else may be.
+      const [busPort] = await freePorts(1);
+      const node = await startRedis(['--cluster-enabled', 'yes', '--cluster-port', String(busPort)]);
       const setup = createClient({ url: node.url });
       await setup.connect();
       await setup.sendCommand(['CLUSTER', 'ADDSLOTSRANGE', '0', '16383']);
