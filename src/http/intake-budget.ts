@@ -36,6 +36,8 @@ export interface IntakeOwner {
  * turn, the eldest first.
  *
  * - Small ones go on while large ones wait: those may fill three quarters.
+ * - Small ones that are whole go on while unfinished ones wait: an eighth is theirs alone. They are gone with their commit,
+ *   so nobody can hold that room by sending nothing more.
  * - The eldest large one that is not whole goes on, whatever the others of its kind hold: so there is always one that
  *   comes to its end. It waits only while what is whole already, and goes away by itself, fills a quarter.
  * - Who waits too long is refused, and while somebody waits also who does not go on: a client cannot hold room by
@@ -45,6 +47,8 @@ export class IntakeBudget {
   readonly #limits: IntakeLimits;
   readonly #largeMax: number;
   readonly #settlingMax: number;
+  /** So much is kept for small ones that are whole. */
+  readonly #wholeMax: number;
   /** Those that are not whole, and may be refused. */
   readonly #small = new Set<Intake>();
   /** The same, in the order in which they became large. */
@@ -53,6 +57,8 @@ export class IntakeBudget {
   /** Those that wait, the eldest first. */
   #line: Intake[] = [];
   #smallBytes = 0;
+  /** Those of them that are whole. */
+  #wholeBytes = 0;
   #largeBytes = 0;
   /** Those of the large bytes that go away by themselves. */
   #settlingBytes = 0;
@@ -65,6 +71,7 @@ export class IntakeBudget {
     this.#limits = limits;
     this.#largeMax = Math.floor((limits.intakeBytesMax * 3) / 4);
     this.#settlingMax = limits.intakeBytesMax - this.#largeMax;
+    this.#wholeMax = Math.floor(limits.intakeBytesMax / 8);
   }
 
   /** All bytes that are counted. */
@@ -77,14 +84,16 @@ export class IntakeBudget {
    * room, or it is not small: then it takes an intake.
    */
   takeWhole(bytes: number): boolean {
-    if (bytes > SMALL_BYTES || !this.#hasRoomForSmall()) return false;
+    if (bytes > SMALL_BYTES || !this.#hasRoomForSmall(true)) return false;
     this.#smallBytes += bytes;
+    this.#wholeBytes += bytes;
     return true;
   }
 
   /** Takes back {@link takeWhole}. */
   giveWhole(bytes: number): void {
     this.#smallBytes -= bytes;
+    this.#wholeBytes -= bytes;
     if (this.#line.length > 0) this.#admit();
   }
 
@@ -99,7 +108,7 @@ export class IntakeBudget {
     intake.bytes += bytes;
     intake.received += bytes;
     if (intake.isLarge) this.#countLarge(intake, bytes);
-    else this.#smallBytes += bytes;
+    else this.#countSmall(intake, bytes);
     if (!intake.isLarge && intake.bytes > SMALL_BYTES) this.becomeLarge(intake);
     this.#takeGrant(intake);
     if (!intake.isWaiting && !this.#mayGoOn(intake)) this.#wait(intake);
@@ -109,7 +118,7 @@ export class IntakeBudget {
   give(intake: Intake, bytes: number): void {
     intake.bytes -= bytes;
     if (intake.isLarge) this.#countLarge(intake, -bytes);
-    else this.#smallBytes -= bytes;
+    else this.#countSmall(intake, -bytes);
     if (intake.bytes === 0) {
       this.#small.delete(intake);
       this.#large.delete(intake);
@@ -135,7 +144,7 @@ export class IntakeBudget {
     intake.isLarge = true;
     if (intake.bytes === 0) return;
     this.#small.delete(intake);
-    this.#smallBytes -= intake.bytes;
+    this.#countSmall(intake, -intake.bytes);
     if (!intake.settles) this.#large.add(intake);
     this.#countLarge(intake, intake.bytes);
   }
@@ -149,12 +158,20 @@ export class IntakeBudget {
     else this.#byAddress.set(address, held);
   }
 
-  #hasRoomForSmall(): boolean {
-    return this.bytes < this.#limits.intakeBytesMax || this.#smallBytes < this.#limits.intakeBytesMax - this.#largeMax;
+  #hasRoomForSmall(isWhole: boolean): boolean {
+    // Unfinished ones may be over the limit: what one read brings of each is here before it can be told to wait.
+    if (isWhole && this.#wholeBytes < this.#wholeMax) return true;
+    const bytesMax = this.#limits.intakeBytesMax - this.#wholeMax;
+    return this.bytes < bytesMax || this.#smallBytes < bytesMax - this.#largeMax;
+  }
+
+  #countSmall({ settles }: Intake, bytes: number): void {
+    this.#smallBytes += bytes;
+    if (settles) this.#wholeBytes += bytes;
   }
 
   #mayGoOn(intake: Intake): boolean {
-    if (!intake.isLarge) return this.#hasRoomForSmall();
+    if (!intake.isLarge) return this.#hasRoomForSmall(intake.settles);
     const { intakeBytesMax, intakeBytesPerAddressMax } = this.#limits;
     const { address } = intake;
     const ofAddress = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);

@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream';
 import type { WebSocket } from 'ws';
 
 /** How long a peer may take to answer a close, once it has got it, before the connection is cut. */
-const CLOSE_TIMEOUT_MS = 5_000;
+export const CLOSE_TIMEOUT_MS = 5_000;
 
 /** For `ws` itself: it would count from the moment of closing and cut off a slow reader before it has read all. */
 export const WS_CLOSE_TIMEOUT_MS = 2 ** 31 - 1;

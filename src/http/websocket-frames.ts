@@ -4,6 +4,7 @@ import type { MillraceError } from '../errors.js';
 import { FrameRuns } from '../wire/frame-runs.js';
 import { clientAddress } from './client-address.js';
 import type { HttpContext } from './context.js';
+import { CLOSE_TIMEOUT_MS } from './websocket-close.js';
 
 /** What a connection does with what its client sends. */
 export interface FrameEvents {
@@ -58,15 +59,22 @@ export function readFrames(
       },
       onRefused(error) {
         over = true;
+        refused = true;
         intake.close();
         events.onRefused(error);
+        // `ws` has what it gathered for as long as the connection lives, and that is not counted any more.
+        const timer = setTimeout(() => ws.terminate(), CLOSE_TIMEOUT_MS);
+        ws.once('close', () => clearTimeout(timer));
       },
     },
     clientAddress(socket),
   );
   let over = false;
+  let refused = false;
   let held = 0;
   const take = (bytes: Uint8Array) => {
+    // Else `ws` would go on gathering what was refused. It is read all the same, so that the client sees the answer.
+    if (refused) return;
     runs.take(bytes);
     const { unfinishedBytes } = runs;
     if (over || unfinishedBytes === held) return;

@@ -27,6 +27,8 @@ const CONTINUATION = 0x0;
 /** Opcodes from here on are of control frames, which may come in the middle of a message. */
 const CONTROL = 0x8;
 const CLOSE = FINAL | 0x8;
+/** What a receiver takes in memory for each frame of a message that it gathers, besides the payload. */
+export const FRAME_OVERHEAD_BYTES = 160;
 /** Of a close frame, whose length always fits in the second byte. */
 const CLOSE_HEAD_BYTES = 2 + MASK_BYTES;
 const PING = FINAL | 0x9;
@@ -55,6 +57,8 @@ export class FrameRuns {
   /** A message whose last frame is still to come. */
   #fragmented = false;
   #messageBytes = 0;
+  /** Frames of that message that have begun to come, after the first one. */
+  #moreFrames = 0;
   /** The close frame, as far as it has come. */
   #close: Uint8Array | undefined;
   #closed = false;
@@ -68,14 +72,14 @@ export class FrameRuns {
     this.#takesRuns = handlers.onRun !== undefined;
   }
 
-  /** How many bytes are here of a message that is not whole yet. */
+  /** How many bytes a message takes in memory that is not whole yet: frames of a byte each are not as small as that. */
   get unfinishedBytes(): number {
-    return this.#messageBytes;
+    return this.#messageBytes + this.#moreFrames * FRAME_OVERHEAD_BYTES;
   }
 
   /** How many it will have at least. */
   get expectedBytes(): number {
-    return this.#isData ? this.#messageBytes + this.#rest : this.#messageBytes;
+    return this.#isData ? this.unfinishedBytes + this.#rest : this.unfinishedBytes;
   }
 
   /** Whether the client stopped in the middle of a frame or message, if it sends no more. */
@@ -182,6 +186,7 @@ export class FrameRuns {
       return;
     }
     this.#rest = size;
+    if (this.#isData && opcode === CONTINUATION) this.#moreFrames++;
     if (first === CLOSE) {
       this.#close = new Uint8Array(head.length + size);
       this.#close.set(head);
@@ -220,5 +225,6 @@ export class FrameRuns {
     if (!this.#isData || !this.#isLast) return;
     this.#fragmented = false;
     this.#messageBytes = 0;
+    this.#moreFrames = 0;
   }
 }

@@ -82,6 +82,42 @@ it('100 messages in fragments that do not end are bounded', async () => {
   for (const socket of sockets) socket.destroy();
 });
 
+it.each(['/a{at}?verb=append', '/-/events'])('what is refused of %s is not gathered', async (path) => {
+  const server = await WatchedServer.start();
+  const witness = server.witness();
+  const sockets = await connectAll(server, 60);
+  const ends: Promise<unknown>[] = [];
+  for (const [at, socket] of sockets.entries()) {
+    ends.push(new Promise((resolve) => socket.once('close', resolve)));
+    socket.write(handshake(path.replace('{at}', String(at))));
+    socket.write(frameHead(0x81, 16 * MIB));
+    for (let i = 0; i < 15; i++) socket.write(PIECE);
+  }
+  // More than would fit were it kept. The last ones have room, and wait for the rest.
+  let ended = 0;
+  await new Promise<void>((resolve) => {
+    for (const end of ends) void end.then(() => ++ended === 40 && resolve());
+  });
+  await expectBounded(server, witness, 1);
+  for (const socket of sockets) socket.destroy();
+});
+
+it('200 messages in fragments of a byte are bounded', async () => {
+  const server = await WatchedServer.start();
+  const witness = server.witness();
+  const sockets = await connectAll(server, 200);
+  const fragment = Buffer.concat([frameHead(0x00, 1), Buffer.from('a')]);
+  // Fewer than the receiver refuses by itself.
+  const fragments = Buffer.concat(Array.from({ length: 15_000 }, () => fragment));
+  for (const [at, socket] of sockets.entries()) {
+    socket.write(handshake(`/a${at}?verb=append`));
+    socket.write(Buffer.concat([frameHead(0x02, 1), Buffer.from('a')]));
+    socket.write(fragments);
+  }
+  await expectBounded(server, witness, 3_000);
+  for (const socket of sockets) socket.destroy();
+});
+
 it('100 lines of uploads that do not end are bounded', async () => {
   const server = await WatchedServer.start();
   const witness = server.witness();

@@ -84,4 +84,24 @@ describe('100 clients that do not finish what they send', () => {
     expect(statusesOf(sockets)).toEqual([]);
     for (const socket of sockets) socket.destroy();
   });
+
+  it('of less than 64 KiB, and so many that they fill all there is', async () => {
+    const server = await WatchedServer.start();
+    await fetch(`${server.url}/x`, { method: 'PUT', headers: { 'Content-Type': 'text/plain' } });
+    const witness = server.witness();
+    const sockets = await Promise.all(Array.from({ length: 1_300 }, () => hostileSocket(server.port)));
+    const head = 'POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 64000\r\n\r\n';
+    const begin = Buffer.concat([Buffer.from(head), PIECE.subarray(0, 60_000)]);
+    for (const socket of sockets) socket.write(begin);
+    const refused = new Set<Socket>();
+    for (const socket of sockets) {
+      socket.once('data', () => refused.add(socket));
+      if (socket.writableNeedDrain) await new Promise((resolve) => socket.once('drain', resolve));
+    }
+    // What is small and whole waits for none of them to be refused.
+    await witness.served(2);
+    expect(refused.size).toBe(0);
+    await expectBounded(server, witness, 20);
+    for (const socket of sockets) socket.destroy();
+  });
 });

@@ -56,6 +56,22 @@ describe('a budget for what is on its way in', () => {
     expect(small.full).toBe(true);
   });
 
+  it('keeps room for small ones that are whole, however many do not come to their end', () => {
+    const budget = new IntakeBudget({ ...LIMITS, intakeWaitersMax: 100 });
+    const unfinished = Array.from({ length: 80 }, () => client(budget));
+    for (const { intake } of unfinished) {
+      if (!intake.isWaiting) intake.take(SMALL_BYTES);
+    }
+    const committing = client(budget, undefined, false);
+    committing.intake.take(SMALL_BYTES);
+    const late = client(budget);
+    late.intake.take(1);
+    expect([committing.full, late.full]).toEqual([false, true]);
+    let whole = 0;
+    while (budget.takeWhole(SMALL_BYTES)) whole++;
+    expect(whole).toBeGreaterThan(0);
+  });
+
   it('lets the eldest large one go on, whatever the others hold, and then the next', () => {
     const budget = new IntakeBudget(LIMITS);
     const clients = Array.from({ length: 3 }, () => client(budget));
