@@ -1,6 +1,6 @@
 import { isMillraceError, MillraceError } from '../errors.js';
 import { StoreTime, systemClock } from '../log/clock.js';
-import type { Store, StoreChange, StreamLineage } from '../log/index.js';
+import type { ListedStream, Store, StoreChange, StreamLineage } from '../log/index.js';
 import { SLICE_BYTES, turnBudget } from '../turn-budget.js';
 import { Delivery } from './delivery.js';
 import { type Keys, loadKeys } from './keys.js';
@@ -292,9 +292,10 @@ export class SubscriptionManager {
       lineages.set(path, lineage);
     }
     if (draft.hasPattern) {
-      await this.#forEachStream(key.root, (path, tail) => {
-        if (!links.has(path) && draft.matches(path))
-          links.set(path, { path, explicit: false, glob: true, acked: tail });
+      await this.#forEachStream(key.root, (path, { id, tail, ...stream }) => {
+        if (links.has(path) || !draft.matches(path)) return;
+        links.set(path, { path, explicit: false, glob: true, acked: tail });
+        if (id !== undefined) lineages.set(path, { ...stream, id });
       });
     }
     this.#checkLinks(links.size);
@@ -343,7 +344,7 @@ export class SubscriptionManager {
   }
 
   async #discoverAll(subscription: Subscription): Promise<void> {
-    await this.#forEachStream(subscription.key.root, (path, tail) => this.#discover(subscription, path, tail));
+    await this.#forEachStream(subscription.key.root, (path, { tail }) => this.#discover(subscription, path, tail));
   }
 
   #onDeleted(subscription: Subscription, storePath: string): void {
@@ -442,12 +443,12 @@ export class SubscriptionManager {
     }
   }
 
-  async #forEachStream(root: string, visit: (path: string, tail: number) => void): Promise<void> {
+  async #forEachStream(root: string, visit: (path: string, stream: ListedStream) => void): Promise<void> {
     let after: string | undefined;
     do {
       const page = await this.#store.list({ prefix: root, ...(after === undefined ? {} : { after }) });
-      for (const { path, tail } of page.streams) {
-        if (!path.startsWith('__ds/')) visit(path.slice(root.length), tail);
+      for (const stream of page.streams) {
+        if (!stream.path.startsWith('__ds/')) visit(stream.path.slice(root.length), stream);
       }
       after = page.next;
     } while (after !== undefined);

@@ -160,5 +160,13 @@ describe('a token', () => {
     expect([refused.headers['stream-next-offset'], JSON.parse(refused.text).nextOffset]).toEqual([token, token]);
     expect((await ask(server, 'GET', `/a?live=long-poll&offset=${token}`)).headers['stream-next-offset']).toBe(token);
     expect((await ask(server, 'GET', '/a?live=sse&offset=-1')).text).toContain(`"streamNextOffset":"${token}"`);
+    await put('/wakes', '');
+    for (const streams of [{ streams: ['a'] }, { pattern: 'a' }]) {
+      const subscription = { type: 'pull-wake', wake_stream: 'wakes', ...streams };
+      const path = `/__ds/subscriptions/${Object.keys(streams)}`;
+      const headers = { 'content-type': 'application/json' };
+      const made = await ask(server, 'PUT', path, { headers, body: JSON.stringify(subscription) });
+      expect(JSON.parse(made.text).streams).toMatchObject([{ path: 'a', acked_offset: token }]);
+    }
   });
 });
