@@ -9,7 +9,7 @@ import { type AppendSource, openSource, type Source } from './source.js';
  *
  * Errors: `APPENDER_ACTIVE` while another appender is at it, `STREAM_CLOSED`, `PRODUCER_FENCED` when a newer one took
  * over, `SESSION_ENDED` when the stream was deleted, `PRODUCERS_TOO_MANY`, in a JSON stream `INVALID_JSON`, `APPEND_TOO_LARGE` for
- * a message that no frame can hold, `APPENDER_STALLED`, `CONNECTION_FAILED` where the first connection cannot be made,
+ * a message that no frame can hold, `CONNECTION_FAILED` where the first connection cannot be made,
  * `RESUME_FAILED` when it is lost for good, `UNEXPECTED_RESPONSE`, `STORE_*`, `INVALID_ARGUMENT`; what `source` throws.
  */
 export async function append(

@@ -70,9 +70,15 @@ export function resumeFailed(url: URL, retryMs: number, cause: unknown): Millrac
   );
 }
 
-/** What goes away by itself: a server that restarts, drains or is too busy, and every broken connection. */
+/**
+ * What goes away by itself: a server that restarts, drains or is too busy, every broken connection, and one that stood
+ * still for so long (a computer that slept) that the server gave it up.
+ */
 const TRANSIENT_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'APPENDER_STALLED',
   'CONNECTION_FAILED',
+  'INTAKE_BUSY',
+  'REQUEST_TIMEOUT',
   'SHUTTING_DOWN',
   'STORE_BUSY',
   'STORE_CLOSED',

@@ -40,6 +40,10 @@ describe('isTransient', () => {
   it.each([
     [new MillraceError('CONNECTION_FAILED', ''), true],
     [new MillraceError('SHUTTING_DOWN', ''), true],
+    [new MillraceError('INTAKE_BUSY', ''), true],
+    [new MillraceError('REQUEST_TIMEOUT', ''), true],
+    [new MillraceError('APPENDER_STALLED', ''), true],
+    [new MillraceError('PRODUCERS_TOO_MANY', ''), false],
     [new MillraceError('UNEXPECTED_RESPONSE', '', { status: 503 }), true],
     [new MillraceError('UNEXPECTED_RESPONSE', '', { status: 401 }), false],
     [new MillraceError('APPENDER_ACTIVE', ''), false],

@@ -29,6 +29,8 @@ export interface StreamServer {
   readonly url: string;
   readonly port: number;
   readonly store: Store;
+  /** How many bytes came over the connections that are open. */
+  received(): number;
   /** Cuts all connections without a goodbye. The server goes on. */
   cut(): void;
   /** Cuts all connections and gives the port free; the store stays as it is. */
@@ -65,6 +67,7 @@ export async function startStreamServer(options: StreamServerOptions = {}): Prom
     url: `http://127.0.0.1:${actual}`,
     port: actual,
     store,
+    received: () => [...sockets].reduce((bytes, socket) => bytes + socket.bytesRead, 0),
     cut,
     kill: async () => {
       const done = closed();
