@@ -165,7 +165,7 @@ export function createHandler(options: HandlerOptions): Handler {
         return false;
       }
       // A response without a socket belongs to a request that was pipelined.
-      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, res, () => void answer(req, res));
+      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, req, res, () => void answer(req, res));
       else void answer(req, res);
       return true;
     },

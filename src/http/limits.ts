@@ -68,6 +68,10 @@ export interface HttpLimits {
   readonly pipelinedPerConnectionMax: number;
   /** The same of all connections: one that brings more is cut off. */
   readonly pipelinedMax: number;
+  /** Bytes that the bodies of those may have; while there are as many the connection is not read on. */
+  readonly pipelinedBytesPerConnectionMax: number;
+  /** The same of all connections: one that brings more is cut off. */
+  readonly pipelinedBytesMax: number;
   /** How long `close()` waits for clients before it cuts them off. */
   readonly drainMs: number;
 }
@@ -97,6 +101,8 @@ export const DEFAULT_HTTP_LIMITS: HttpLimits = {
   appenderSilenceMs: 24 * 60 * 60 * 1000,
   pipelinedPerConnectionMax: 64,
   pipelinedMax: 10_000,
+  pipelinedBytesPerConnectionMax: 64 * 1024,
+  pipelinedBytesMax: 64 * 1024 * 1024,
   drainMs: 10_000,
 };
 

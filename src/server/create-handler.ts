@@ -68,7 +68,7 @@ export function createHandler(options: HandlerOptions | RootHandlerOptions): Han
         );
       };
       // A response without a socket belongs to a request that was pipelined.
-      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, res, whenOpen);
+      if (!res.socket && req.socket instanceof Socket) pipeline.wait(req.socket, req, res, whenOpen);
       else whenOpen();
       return true;
     },

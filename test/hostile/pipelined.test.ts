@@ -1,5 +1,7 @@
 import { Buffer } from 'node:buffer';
+import type { Socket } from 'node:net';
 import { afterEach, expect, it, vi } from 'vitest';
+import { temporaryDirectory } from '../cli/commands.js';
 import {
   hostileSocket,
   RISE_MIB_MAX,
@@ -64,6 +66,39 @@ it('requests behind live reads on many connections are bounded together', async 
     for (const batch of batches(2 ** 20)) socket.write(batch);
   }
   await witness.served(400);
+  await witness.stop();
+  expect(server.riseMiB).toBeLessThan(RISE_MIB_MAX);
+  expect(witness.worstMs).toBeLessThan(TURN_MS_MAX);
+  for (const socket of sockets) socket.destroy();
+});
+
+/** Resolves with how many requests were answered with 204, when it were so many or the connection is over. */
+function answers(socket: Socket, wanted: number): Promise<number> {
+  return new Promise((resolve) => {
+    let text = '';
+    const count = () => text.split('HTTP/1.1 204').length - 1;
+    socket.on('data', (data: Buffer) => {
+      text += data.toString('latin1');
+      if (count() === wanted) resolve(wanted);
+    });
+    socket.once('close', () => resolve(count()));
+  });
+}
+
+it.each([
+  [40, 10_000],
+  [64, 60_000],
+])('%i appends of %i bytes, pipelined on each of 200 connections, are bounded and taken', async (count, bytes) => {
+  const server = await WatchedServer.start(['--root', await temporaryDirectory()]);
+  await fetch(`${server.url}/x`, { method: 'PUT', headers: { 'Content-Type': 'application/octet-stream' } });
+  const witness = server.witness();
+  const head = `POST /x HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/octet-stream\r\nContent-Length: ${bytes}\r\n\r\n`;
+  const requests = Buffer.from(`${head}${'x'.repeat(bytes)}`.repeat(count));
+  const sockets = await Promise.all(Array.from({ length: 200 }, () => hostileSocket(server.port)));
+  const answered = sockets.map((socket) => answers(socket, count));
+  for (const socket of sockets) socket.write(requests);
+  expect(new Set(await Promise.all(answered))).toEqual(new Set([count]));
+  await witness.served(1);
   await witness.stop();
   expect(server.riseMiB).toBeLessThan(RISE_MIB_MAX);
   expect(witness.worstMs).toBeLessThan(TURN_MS_MAX);
