@@ -1,7 +1,10 @@
 import { Command, Option } from 'commander';
 import { isMillraceError } from '../errors.js';
 import {
+  DEFAULT_CONNECTIONS_MAX,
+  DEFAULT_CONNECTIONS_PER_ADDRESS_MAX,
   DEFAULT_HOST,
+  DEFAULT_HTTP_LIMITS,
   DEFAULT_PORT,
   DEFAULT_ROOT,
   type Log,
@@ -45,14 +48,20 @@ interface LimitOptions {
   readonly drainMs?: number;
 }
 
+const LIMIT_DEFAULTS: Readonly<Record<string, number>> = {
+  ...DEFAULT_HTTP_LIMITS,
+  connectionsMax: DEFAULT_CONNECTIONS_MAX,
+  connectionsPerAddressMax: DEFAULT_CONNECTIONS_PER_ADDRESS_MAX,
+};
+
 const limitOptions: readonly Option[] = [
   limit('--body-bytes-max <bytes>', 'largest body of one request that is appended as a whole', 1),
-  limit('--frame-bytes-max <bytes>', 'largest WebSocket message', 1),
+  limit('--frame-bytes-max <bytes>', 'largest WebSocket message, and line of an NDJSON upload', 1),
   limit('--read-bytes-max <bytes>', 'what a long-poll is answered with at most', 1),
   limit('--followers-max <n>', 'followers at one time', 1),
   limit('--appenders-max <n>', 'appender sessions at one time', 1),
   limit('--intake-bytes-max <bytes>', 'bytes that are on their way in, of all clients', 1),
-  limit('--intake-bytes-per-address-max <bytes>', 'the same of one address (of this machine no limit)', 1),
+  limit('--intake-bytes-per-address-max <bytes>', 'the same of one address; of this machine no limit', 1),
   limit('--appender-stall-ms <ms>', 'how long an appender may stop in the middle of a message', 1, TIMER_MS_MAX),
   limit('--appender-silence-ms <ms>', 'how long nothing at all may be heard of an appender', 1, TIMER_MS_MAX),
   limit('--heartbeat-interval-ms <ms>', 'how often a live connection gets a sign of life', 1, TIMER_MS_MAX),
@@ -61,8 +70,11 @@ const limitOptions: readonly Option[] = [
   limit('--drain-ms <ms>', 'how long clients may take to end when the server stops', 0, TIMER_MS_MAX),
 ];
 
+/** The help tells the default, which is the server's: what is not given is not set here. */
 function limit(flags: string, description: string, min: number, max?: number): Option {
-  return new Option(flags, description).argParser(wholeNumber(min, max)).helpGroup('Limits:');
+  const option = new Option(flags, description).argParser(wholeNumber(min, max)).helpGroup('Limits:');
+  option.description += ` (default: ${LIMIT_DEFAULTS[option.attributeName()]})`;
+  return option;
 }
 
 /** `millrace serve`: a server with everything in it, until it is told to stop. */
@@ -86,7 +98,7 @@ export function serveCommand(): Command {
     .addOption(verboseOption())
     .addOption(jsonOption())
     .addOption(limit('--connections-max <n>', 'connections at one time', 1))
-    .addOption(limit('--connections-per-address-max <n>', 'the same of one address (of this machine no limit)', 1));
+    .addOption(limit('--connections-per-address-max <n>', 'connections of one address; of this machine no limit', 1));
   for (const option of limitOptions) command.addOption(option);
   return command.action(serve);
 }

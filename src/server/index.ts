@@ -1,7 +1,8 @@
-export type { Log } from '../http/index.js';
+export { DEFAULT_HTTP_LIMITS, type HttpLimits, type Log } from '../http/index.js';
 export { checkRoot, type RootReport } from '../log/index.js';
 export {
   DEFAULT_CONNECTIONS_MAX,
+  DEFAULT_CONNECTIONS_PER_ADDRESS_MAX,
   DEFAULT_HOST,
   DEFAULT_HUB,
   DEFAULT_PORT,

@@ -255,6 +255,27 @@ describe('millrace serve', () => {
   });
 });
 
+describe('millrace serve --help', () => {
+  it('names the limits that are documented, with the same defaults', async () => {
+    const help = millrace('serve', '--help');
+    expect(await help.exit).toBe(0);
+    const [, limits = ''] = help.stdout.toString().split('Limits:');
+    const told = [...limits.matchAll(/^ {2}(--[a-z-]+) <\w+>.*?\(default: (\w+)\)$/gm)].map(([, name, value]) => [
+      name,
+      value,
+    ]);
+    const page = await readFile(new URL('../../docs/command-line.md', import.meta.url), 'utf8');
+    const rows = [...page.matchAll(/^\| `(--[a-z-]+) N` +\| ([\d,]+)( [KM]iB)? /gm)];
+    const scale: Record<string, number> = { ' KiB': 1024, ' MiB': 1024 * 1024 };
+    const documented = rows.map(([, name, value = '', unit = '']) => [
+      name,
+      String(Number(value.replaceAll(',', '')) * (scale[unit] ?? 1)),
+    ]);
+    expect(told.length).toBeGreaterThan(10);
+    expect(told.sort()).toEqual(documented.sort());
+  });
+});
+
 describe('millrace', () => {
   it('explains itself', async () => {
     const help = millrace('--help');
