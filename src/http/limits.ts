@@ -68,7 +68,7 @@ export interface HttpLimits {
   readonly pipelinedPerConnectionMax: number;
   /** The same of all connections: one that brings more is cut off. */
   readonly pipelinedMax: number;
-  /** Bytes that the bodies of those may have; while there are as many the connection is not read on. */
+  /** Bytes that those may have, heads and bodies; while there are as many the connection is not read on. */
   readonly pipelinedBytesPerConnectionMax: number;
   /** The same of all connections: one that brings more is cut off. */
   readonly pipelinedBytesMax: number;

@@ -10,7 +10,7 @@ type PipelineLimits = Pick<
 /** A connection that is not read on brings at most the rest of one read, whatever its requests say of their bodies. */
 const READ_BYTES = 64 * 1024;
 
-/** Requests of one connection that wait for their turn, and what their bodies take. */
+/** Requests of one connection that wait for their turn, and what they take. */
 interface Waiting {
   count: number;
   bytes: number;
@@ -19,7 +19,7 @@ interface Waiting {
 /**
  * Lets a request wait that came before the ones ahead of it on its connection were answered (RFC 9112, section 9.3.2):
  * what those do comes first. Node parses requests as fast as they come, and stops reading only for a client that does
- * not take its responses; so here a connection with many waiting requests, or with large bodies of theirs, is not read on,
+ * not take its responses; so here a connection with many waiting requests, or with large ones, is not read on,
  * and all that wait, of all connections, are bounded: what one read brings can be thousands.
  */
 export class Pipeline {
@@ -35,7 +35,7 @@ export class Pipeline {
   /** Calls `start` in its turn: Node gives a response its socket then. Not at all if the connection ends before that. */
   wait(socket: Socket, req: IncomingMessage, res: ServerResponse, start: () => void): void {
     if (socket.destroyed) return;
-    const bytes = bodyBytes(req);
+    const bytes = waitingBytes(req);
     if (this.#count >= this.#limits.pipelinedMax || this.#bytes + bytes > this.#limits.pipelinedBytesMax) {
       // Clients that pipeline know that what was not answered was perhaps not done (RFC 9112, section 9.3.2).
       socket.destroy();
@@ -84,9 +84,11 @@ function stopReading(socket: Socket): void {
   else socket.pause();
 }
 
-/** How much of a request's body can be here while it waits. */
-function bodyBytes({ headers }: IncomingMessage): number {
-  if (headers['transfer-encoding'] !== undefined) return READ_BYTES;
+/** How much of a request can be here while it waits: its head, and of its body what came with the same read. */
+function waitingBytes({ headers, rawHeaders, url = '' }: IncomingMessage): number {
+  let bytes = url.length;
+  for (const text of rawHeaders) bytes += text.length;
+  if (headers['transfer-encoding'] !== undefined) return bytes + READ_BYTES;
   const declared = headers['content-length'];
-  return declared === undefined ? 0 : Math.min(Number(declared), READ_BYTES);
+  return declared === undefined ? bytes : bytes + Math.min(Number(declared), READ_BYTES);
 }
