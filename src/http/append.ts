@@ -6,7 +6,7 @@ import type { Append, Appended } from '../log/store.js';
 import { parseClosed, parseContentType, parseProducer, parseStreamSeq } from '../wire/headers.js';
 import { isJsonType } from '../wire/json.js';
 import { formatOffset } from '../wire/offset.js';
-import { withBody } from './body.js';
+import { letGo, readBody } from './body.js';
 import type { Exchange, StreamHandler } from './context.js';
 import { asksFirst } from './expectation.js';
 import type { StreamRoute } from './route.js';
@@ -17,7 +17,8 @@ export const append: StreamHandler = async (exchange) => {
   const { req, res, route, context, base } = exchange;
   const request = parseAppend(req);
   if (asksFirst(req)) await checkBeforeBody(exchange, request);
-  await withBody(exchange, async (body) => {
+  const body = await readBody(exchange);
+  try {
     // Without a body its type is nobody's concern (section 5.2).
     if (body.length > 0) {
       const contentType = parseContentType(req.headers['content-type']);
@@ -37,7 +38,9 @@ export const append: StreamHandler = async (exchange) => {
     if (status === 200) fields.push('Content-Length', '0');
     res.writeHead(status, fields);
     res.end();
-  });
+  } finally {
+    letGo(exchange, body);
+  }
 };
 
 type AppendRequest = { -readonly [K in keyof Append]: Append[K] };

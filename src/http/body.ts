@@ -22,17 +22,25 @@ export async function withBody<T>(
   try {
     return await use(body);
   } finally {
-    const intake = intakes.get(body);
-    if (intake === undefined) exchange.context.intake.giveWhole(body.length);
-    else intake.close();
+    letGo(exchange, body);
   }
+}
+
+/** What was to be done with a body that {@link readBody} gave is done: it counts no more. */
+export function letGo({ context }: Exchange, body: Buffer): void {
+  const intake = intakes.get(body);
+  if (intake === undefined) context.intake.giveWhole(body.length);
+  else intake.close();
 }
 
 /** Bodies that have an intake of their own. */
 const intakes = new WeakMap<Buffer, Intake>();
 
-/** Listeners rather than an iterator: this is the way of every small append. */
-function readBody(exchange: Exchange, bytesMax: number): Promise<Buffer> {
+/**
+ * As {@link withBody}, for whoever calls {@link letGo} whatever happens: the way of every small append, which a function in
+ * between would cost a promise or two. For the same reason there are listeners and no iterator.
+ */
+export function readBody(exchange: Exchange, bytesMax: number = exchange.context.limits.bodyBytesMax): Promise<Buffer> {
   const { req, context } = exchange;
   const declared = declaredLength(req);
   try {

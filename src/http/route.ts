@@ -67,9 +67,9 @@ export function routeOf(req: IncomingMessage, context: Pick<HttpContext, 'prefix
  * in silence; a proxy in front may have decided by another (RFC 9112, section 3.2, has 400 for `Host`). The official Rust
  * client sends `Authorization` twice where it was given twice: who reads that field looks itself.
  */
-const SINGLE_FIELDS: readonly (string | undefined)[] = Object.assign([], {
-  4: 'host',
-  12: 'content-type',
+const SINGLE_FIELDS: readonly ({ readonly usual: string; readonly lower: string } | undefined)[] = Object.assign([], {
+  4: { usual: 'Host', lower: 'host' },
+  12: { usual: 'Content-Type', lower: 'content-type' },
 });
 
 function refuseAmbiguity({ rawHeaders, headers, httpVersion }: IncomingMessage): void {
@@ -85,7 +85,7 @@ function refuseAmbiguity({ rawHeaders, headers, httpVersion }: IncomingMessage):
   for (let at = 0; at < rawHeaders.length; at += 2) {
     const name = rawHeaders[at] as string;
     const single = SINGLE_FIELDS[name.length];
-    if (single === undefined || name.toLowerCase() !== single) continue;
+    if (single === undefined || (name !== single.usual && name.toLowerCase() !== single.lower)) continue;
     const mark = 1 << name.length;
     if ((seen & mark) !== 0) {
       throw new MillraceError('INVALID_REQUEST', `The request has more than one field ${name}: send one.`);
