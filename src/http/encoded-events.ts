@@ -1,4 +1,4 @@
-import { isUtf8 } from 'node:buffer';
+import { Buffer, isUtf8 } from 'node:buffer';
 import { isMillraceError } from '../errors.js';
 import { type EncodedMessage, encodedMessageOf, type HubEvent } from '../hub/index.js';
 import { bodyOf, type ChannelEvent, type EventText, type MessageBody, PIECE_BYTES } from '../wire/events.js';
@@ -57,7 +57,9 @@ export class EncodedEvents {
   }
 
   #whole(event: ChannelEvent, body?: MessageBody): Uint8Array {
-    return this.#wrap(this.#write(event, body).piece(0), true, true);
+    const bytes = this.#wrap(this.#write(event, body).piece(0), true, true);
+    // Sockets take a `Buffer` as it is, but wrap any other `Uint8Array` anew at each write.
+    return Buffer.isBuffer(bytes) ? bytes : Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
   }
 }
 

@@ -145,7 +145,7 @@ function senderTo(response: ServerResponse, body: LiveBody, label: SseLabel, sen
   };
   return (event: HubEvent): Promise<void> | undefined => {
     const bytes = events.of(event);
-    if (bytes instanceof Uint8Array) return client.write(bytes) ? undefined : client.drained();
+    if (bytes instanceof Uint8Array) return body.write(bytes) || response.destroyed ? undefined : client.drained();
     body.holdComments(true);
     return sendBudget.send(bytes, client).finally(() => body.holdComments(false));
   };
