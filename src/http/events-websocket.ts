@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { type RawData, type WebSocket, WebSocketServer } from 'ws';
 import { isMillraceError, MillraceError } from '../errors.js';
 import type { AnyHub, Hub, HubEvent, HubSubscription, LagPolicy, Pattern } from '../hub/index.js';
+import { turnBudget } from '../turn-budget.js';
 import { socketEvent } from '../wire/events.js';
 import { encodeFragment, TEXT } from '../wire/websocket.js';
 import { EncodedEvents } from './encoded-events.js';
@@ -53,6 +54,9 @@ export const DEFAULT_SOCKET_PUBLISH_BYTES_MAX = 4 * 1024 * 1024;
 export const DEFAULT_SOCKET_MESSAGE_BYTES_MAX = 1024 * 1024;
 
 type Channels = string | Pattern | readonly (string | Pattern)[];
+
+/** What reading an order and answering it counts for in a turn, whatever its size: as much work as so many bytes are. */
+const ORDER_TURN_BYTES = 4 * 1024;
 
 /** Frames are made once per event and shared by all sockets. */
 const frames = new EncodedEvents(socketEvent, (piece, isFirst, isLast) => encodeFragment(TEXT, piece, isFirst, isLast));
@@ -185,12 +189,16 @@ class EventSocket {
     }
   }
 
-  /** One order after the other: one that takes several turns to be read holds up those behind it. */
+  /**
+   * One order after the other: one that takes several turns to be read holds up those behind it. One read of the socket
+   * can bring thousands, each of which wants an answer: they share the turns with all other large work.
+   */
   #onMessage(data: RawData, isBinary: boolean): void {
     const before = this.#reading;
     const letGo = this.#options.hold?.((data as Buffer).length);
     const read = () => this.#read(data, isBinary, letGo);
-    const reading = before === undefined ? read() : before.then(read);
+    const readInTurn = () => turnBudget.take(ORDER_TURN_BYTES)?.then(read) ?? read();
+    const reading = before === undefined ? readInTurn() : before.then(readInTurn);
     if (reading === undefined) return;
     this.#reading = reading;
     this.#limitIntake();
