@@ -72,11 +72,14 @@ export function openLiveBody(exchange: Pick<Exchange, 'req' | 'res' | 'base'>, o
 
   const body: LiveBody = {
     isChunked,
-    write(bytes) {
-      const wants = target.write(bytes);
-      flush?.call(res);
-      return wants;
-    },
+    write:
+      flush === undefined
+        ? (bytes) => target.write(bytes)
+        : (bytes) => {
+            const wants = target.write(bytes);
+            flush.call(res);
+            return wants;
+          },
     onDrain(wanted) {
       resume = wanted;
     },
