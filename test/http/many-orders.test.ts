@@ -9,6 +9,8 @@ let server: TestServer;
 
 beforeEach(async () => {
   hub = createHub('memory:');
+  // What is published before that waits, and is answered all at once.
+  await hub.connect();
   server = await serve({ hub });
 });
 
